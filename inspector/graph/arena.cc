@@ -1,0 +1,68 @@
+#include "inspector/graph/arena.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace heap {
+namespace {
+
+constexpr size_t kChunkBytes = size_t{1} << 20;
+constexpr size_t kLargeBytes = size_t{1} << 16;
+constexpr size_t kPageBytes = 4096;
+
+size_t RoundUp(size_t value, size_t to) { return (value + to - 1) / to * to; }
+
+void* Map(size_t bytes) {
+  void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return block == MAP_FAILED ? nullptr : block;
+}
+
+}  // namespace
+
+void Arena::Exhaust() {
+  exhausted_();
+  std::abort();  // `exhausted` must not return.
+}
+
+void Arena::Charge(uint64_t bytes) {
+  used_bytes_ += bytes;
+  peak_bytes_ = std::max(peak_bytes_, used_bytes_);
+  if (used_bytes_ > limit_bytes_) Exhaust();
+}
+
+void* Arena::Reserve(size_t bytes) { return Map(bytes); }
+
+void* Arena::do_allocate(size_t bytes, size_t alignment) {
+  if (bytes >= kLargeBytes) {
+    size_t mapped = RoundUp(bytes, kPageBytes);
+    Charge(mapped);
+    void* block = Map(mapped);
+    if (block == nullptr) Exhaust();
+    return block;
+  }
+  size_t skipped = RoundUp(reinterpret_cast<uintptr_t>(chunk_), alignment) -
+                   reinterpret_cast<uintptr_t>(chunk_);
+  if (chunk_ == nullptr || skipped + bytes > chunk_left_) {
+    Charge(kChunkBytes);
+    chunk_ = static_cast<char*>(Map(kChunkBytes));
+    if (chunk_ == nullptr) Exhaust();
+    chunk_left_ = kChunkBytes;
+    skipped = 0;  // A mapping is aligned to a page.
+  }
+  char* block = chunk_ + skipped;
+  chunk_ = block + bytes;
+  chunk_left_ -= skipped + bytes;
+  return block;
+}
+
+void Arena::do_deallocate(void* block, size_t bytes, size_t /*alignment*/) {
+  if (bytes < kLargeBytes) return;
+  size_t mapped = RoundUp(bytes, kPageBytes);
+  munmap(block, mapped);
+  used_bytes_ -= mapped;
+}
+
+}  // namespace heap

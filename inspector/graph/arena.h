@@ -1,0 +1,96 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+
+namespace heap {
+
+/// Memory straight from `mmap`, for code that may not call malloc: the child
+/// that reads the snapshot. Large blocks are mapped and unmapped one by one,
+/// small ones are cut from chunks and live until the arena goes. One thread.
+///
+/// When the kernel refuses or `limit_bytes` is passed, `exhausted` is called;
+/// it must not return (the child ends there with its own status).
+class Arena : public std::pmr::memory_resource {
+ public:
+  using Exhausted = void (*)();
+  Arena(uint64_t limit_bytes, Exhausted exhausted)
+      : limit_bytes_(limit_bytes), exhausted_(exhausted) {}
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  ~Arena() override = default;  // Mappings end with the process.
+
+  /// Bytes handed out, now and at most. Reserved columns are not in them.
+  uint64_t used_bytes() const { return used_bytes_; }
+  uint64_t peak_bytes() const { return peak_bytes_; }
+
+  /// Address space without memory behind it yet, at least `bytes` or null.
+  void* Reserve(size_t bytes);
+  /// Counts memory that a reserved column has begun to use.
+  void Charge(uint64_t bytes);
+  [[noreturn]] void Exhaust();
+
+ private:
+  void* do_allocate(size_t bytes, size_t alignment) override;
+  void do_deallocate(void* block, size_t bytes, size_t alignment) override;
+  bool do_is_equal(const memory_resource& other) const noexcept override {
+    return this == &other;
+  }
+
+  uint64_t limit_bytes_;
+  Exhausted exhausted_;
+  uint64_t used_bytes_ = 0;
+  uint64_t peak_bytes_ = 0;
+  char* chunk_ = nullptr;
+  size_t chunk_left_ = 0;
+};
+
+/// An array that grows in place: address space is reserved once and the kernel
+/// gives a page when it is first written, so nothing is ever copied.
+template <typename T>
+class Column {
+ public:
+  explicit Column(Arena& arena) : arena_(arena) {
+    for (size_t bytes = size_t{1} << 36; bytes >= size_t{1} << 20; bytes /= 2) {
+      begin_ = static_cast<T*>(arena.Reserve(bytes));
+      if (begin_ != nullptr) {
+        capacity_ = bytes / sizeof(T);
+        return;
+      }
+    }
+    arena.Exhaust();
+  }
+  Column(const Column&) = delete;
+  Column& operator=(const Column&) = delete;
+
+  void push_back(T value) {
+    if (size_ == charged_) Grow();
+    begin_[size_++] = value;
+  }
+  /// Fills up to `size` with zeroes (fresh pages are zero already).
+  void resize(size_t size) {
+    while (charged_ < size) Grow();
+    size_ = size;
+  }
+  size_t size() const { return size_; }
+  T* data() const { return begin_; }
+  T& operator[](size_t index) { return begin_[index]; }
+  const T& operator[](size_t index) const { return begin_[index]; }
+
+ private:
+  static constexpr size_t kStep = (size_t{1} << 16) / sizeof(T);
+  void Grow() {
+    if (charged_ + kStep > capacity_) arena_.Exhaust();
+    charged_ += kStep;
+    arena_.Charge(kStep * sizeof(T));
+  }
+
+  Arena& arena_;
+  T* begin_ = nullptr;
+  size_t size_ = 0;
+  size_t charged_ = 0;
+  size_t capacity_ = 0;
+};
+
+}  // namespace heap

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include "inspector/graph/heap_graph.h"
+
+namespace heap {
+
+using ComponentId = uint32_t;
+
+/// Strongly connected components over the edges that are not cut.
+struct Components {
+  explicit Components(std::pmr::memory_resource* memory)
+      : of(memory), size(memory) {}
+  std::pmr::vector<ComponentId> of;  // By node.
+  std::pmr::vector<uint32_t> size;   // By component, in nodes.
+  ComponentId count() const { return static_cast<ComponentId>(size.size()); }
+};
+
+/// O(nodes + edges) time, 12 bytes per node of scratch, no recursion.
+/// Components come in reverse topological order (referents first).
+Components FindComponents(const HeapGraph& graph,
+                          std::pmr::memory_resource* memory);
+
+}  // namespace heap

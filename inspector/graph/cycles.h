@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <memory_resource>
+#include <span>
+#include <vector>
+
+#include "inspector/graph/components.h"
+#include "inspector/graph/heap_graph.h"
+
+namespace heap {
+
+/// Finds shortest cycles through given nodes, inside their components and over
+/// edges that are not cut. Breadth-first search per out-edge (the girth-style
+/// search of Itai and Rodeh, "Finding a minimum circuit in a graph", 1978,
+/// restricted to one edge), so that a short cycle through one attribute never
+/// hides a longer one through another.
+class CycleFinder {
+ public:
+  /// `edge_budget`: edges looked at over the finder's life before it gives up;
+  /// what was left out is then counted in `skipped_nodes`.
+  CycleFinder(const HeapGraph& graph, const Components& components,
+              uint64_t edge_budget, std::pmr::memory_resource* memory);
+
+  /// For every out-edge of `node` that stays in its component, calls
+  /// `found(cycle)` with each cycle of the least length through that edge: the
+  /// node itself, the edge's referent, …, the referrer that closes it. Cycles
+  /// of equal length through one edge differ in that last referrer. Parallel
+  /// edges to one referent count once. The span lives during the call only.
+  template <typename Found>
+  void ForEachCycle(NodeId node, Found found) {
+    auto referents = graph_.Referents(node);
+    for (size_t i = 0; i < referents.size(); ++i) {
+      Edge edge = referents[i];
+      if (!StaysInside(node, edge) || SeenBefore(referents, i)) continue;
+      if (!Search(node, edge.referent())) {
+        ++skipped_nodes_;
+        return;
+      }
+      for (NodeId closing : closings_) found(PathTo(node, closing));
+    }
+  }
+
+  uint64_t skipped_nodes() const { return skipped_nodes_; }
+
+ private:
+  bool StaysInside(NodeId node, Edge edge) const {
+    return !edge.cut() &&
+           components_.of[edge.referent()] == components_.of[node];
+  }
+  static bool SeenBefore(std::span<const Edge> referents, size_t index);
+  /// Fills `closings_`; false when the budget is spent.
+  bool Search(NodeId node, NodeId first);
+  std::span<const NodeId> PathTo(NodeId node, NodeId closing);
+
+  const HeapGraph& graph_;
+  const Components& components_;
+  uint64_t edge_budget_;
+  uint64_t skipped_nodes_ = 0;
+  uint32_t round_ = 0;
+  std::pmr::vector<uint32_t> seen_in_round_;  // By node.
+  std::pmr::vector<NodeId> referrer_;         // By node, in the search tree.
+  std::pmr::vector<NodeId> queue_;
+  std::pmr::vector<NodeId> closings_;
+  std::pmr::vector<NodeId> path_;
+};
+
+}  // namespace heap

@@ -1,0 +1,84 @@
+#include "inspector/graph/states.h"
+
+namespace heap {
+
+std::pmr::vector<uint8_t> FindUnreachable(const HeapGraph& graph,
+                                          std::span<const uint8_t> flags,
+                                          uint8_t members, uint8_t roots,
+                                          std::pmr::memory_resource* memory) {
+  NodeId count = graph.node_count();
+  std::pmr::vector<uint8_t> unreachable(count, 0, memory);
+  std::pmr::vector<NodeId> pending(memory);
+  for (NodeId node = 0; node < count; ++node) {
+    if ((flags[node] & members) == 0) continue;
+    if ((flags[node] & roots) != 0)
+      pending.push_back(node);
+    else
+      unreachable[node] = 1;
+  }
+  while (!pending.empty()) {
+    NodeId node = pending.back();
+    pending.pop_back();
+    for (Edge edge : graph.Referents(node)) {
+      if (unreachable[edge.referent()] == 0) continue;
+      unreachable[edge.referent()] = 0;
+      pending.push_back(edge.referent());
+    }
+  }
+  return unreachable;
+}
+
+namespace {
+
+constexpr auto kUnknown = static_cast<State>(0xff);
+
+/// Breadth first, so that `holder` gives shortest paths. `queue` holds the
+/// starting nodes, already marked.
+void Spread(const HeapGraph& graph, State state, States& states,
+            std::pmr::vector<NodeId>& queue) {
+  for (size_t next = 0; next < queue.size(); ++next) {
+    NodeId node = queue[next];
+    for (Edge edge : graph.Referents(node)) {
+      NodeId referent = edge.referent();
+      if (states.of[referent] != kUnknown) continue;
+      states.of[referent] = state;
+      states.holder[referent] = node;
+      queue.push_back(referent);
+    }
+  }
+  queue.clear();
+}
+
+}  // namespace
+
+States FindStates(const HeapGraph& graph, std::span<const uint8_t> flags,
+                  std::pmr::memory_resource* memory) {
+  NodeId count = graph.node_count();
+  States states(memory);
+  states.of.resize(count, kUnknown);
+  states.holder.resize(count, kNoNode);
+  {
+    auto floating =
+        FindUnreachable(graph, flags, kTracked, kCollectorRoot, memory);
+    for (NodeId node = 0; node < count; ++node)
+      if (floating[node] != 0) states.of[node] = State::kFloating;
+  }
+  std::pmr::vector<NodeId> queue(memory);
+  auto spread_from = [&](uint8_t flag, State state) {
+    for (NodeId node = 0; node < count; ++node) {
+      if ((flags[node] & flag) == 0 || states.of[node] != kUnknown) continue;
+      states.of[node] = state;
+      states.holder[node] = node;
+      queue.push_back(node);
+    }
+    Spread(graph, state, states, queue);
+  };
+  spread_from(kHeldOutside, State::kPinned);
+  spread_from(kHeldByFrame, State::kInFlight);
+  spread_from(kTracked | kFrozen, State::kPinned);
+  for (NodeId node = 0; node < count; ++node)
+    if (states.of[node] == kUnknown) states.of[node] = State::kFloating;
+  return states;
+}
+
+}  // namespace heap
