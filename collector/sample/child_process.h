@@ -1,0 +1,54 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "collector/sample/unique_fd.h"
+
+namespace collector {
+
+/// What to start and how.
+struct Command {
+  std::vector<std::string> arguments;  // The program first; looked up in PATH.
+  std::map<std::string, std::string> environment;  // Added to the caller's.
+  std::filesystem::path directory;                 // Empty: the caller's.
+  std::filesystem::path output;  // stdout and stderr go here; must be given.
+};
+
+/// Owns one child process. It has its own process group, so that a Ctrl-C in
+/// the terminal reaches only us, and it is killed by the kernel when the thread
+/// that started it ends in any way. The destructor kills and reaps it.
+class ChildProcess {
+ public:
+  /// Throws Error if the program cannot be started, naming it and why.
+  explicit ChildProcess(const Command& command);
+  ChildProcess(ChildProcess&& other) noexcept;
+  ChildProcess& operator=(ChildProcess other) noexcept;
+  ~ChildProcess();
+
+  int pid() const { return pid_; }
+  bool running();
+  /// In words: `exit status 3`, `signal 9 (Killed)`; empty while it runs.
+  std::string ending();
+  /// The last lines of its output, at most `bytes`, for an error's text.
+  std::string OutputTail(size_t bytes = 400) const;
+  /// Sends `signal`; true if the process has ended within `wait`.
+  bool Stop(int signal, std::chrono::milliseconds wait);
+  /// SIGINT, then SIGTERM, then SIGKILL, each after its bounded wait. Returns
+  /// the signal that was enough; 0 if it had ended by itself.
+  int StopGently(std::chrono::milliseconds wait);
+
+ private:
+  bool WaitFor(std::chrono::milliseconds wait);
+
+  int pid_ = -1;
+  std::optional<int> status_;  // From waitpid, once reaped.
+  UniqueFd pidfd_;
+  std::filesystem::path output_;
+};
+
+}  // namespace collector
