@@ -42,9 +42,9 @@ struct SnapshotRecord {
   int64_t wall_ms = 0;
   int64_t elapsed_ms = 0;
   std::string service;
-  int64_t units = 0;     // Units processed when it was taken.
-  std::string trigger;   // "start", "tenth", "end", "request".
-  std::string file;      // Relative to the run folder.
+  int64_t units = 0;    // Units processed when it was taken.
+  std::string trigger;  // "start", "tenth", "end", "request".
+  std::string file;     // Relative to the run folder.
   std::string sha256;
 };
 

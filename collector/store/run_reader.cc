@@ -66,8 +66,9 @@ nlohmann::json ParseFile(const fs::path& path, const std::string& bytes,
     return nlohmann::json::parse(bytes);
   } catch (const nlohmann::json::parse_error& error) {
     // The library's own exception becomes ours, with the file's name.
-    throw Error(fmt::format("cannot read {}: it is not valid JSON at byte {}; {}",
-                            path.string(), error.byte, remedy));
+    throw Error(
+        fmt::format("cannot read {}: it is not valid JSON at byte {}; {}",
+                    path.string(), error.byte, remedy));
   }
 }
 
@@ -87,8 +88,7 @@ struct RunReader::State {
           "{} is not a run folder: it has no readable run.json; give a folder "
           "that `cyclescope record` or `cyclescope demo` wrote",
           folder.string()));
-    description =
-        ParseFile(path, ReadFileWhole(path), "record the run again");
+    description = ParseFile(path, ReadFileWhole(path), "record the run again");
     if (!description.is_object())
       throw Error(fmt::format(
           "cannot read {}: it does not describe a run; record the run again",
@@ -120,19 +120,18 @@ struct RunReader::State {
     try {
       bool read_only = uri.find("?mode=ro") != std::string::npos ||
                        uri.find("?immutable") != std::string::npos;
-      database.emplace(uri,
-                       SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
-                           (read_only ? SQLITE_OPEN_READONLY
-                                      : SQLITE_OPEN_READWRITE),
-                       path.string());
+      database.emplace(
+          uri,
+          SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
+              (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE),
+          path.string());
       Statement tables(*database,
                        "SELECT count(*) FROM sqlite_master"
                        " WHERE name IN ('meta', 'sample', 'snapshot')");
       tables.Step();
       int64_t found = tables.Integer(0);
       if (found == 3) {
-        Statement query(*database,
-                        "SELECT 1 FROM meta WHERE key = 'finished'");
+        Statement query(*database, "SELECT 1 FROM meta WHERE key = 'finished'");
         finished = query.Step();
         return true;
       }
@@ -243,8 +242,7 @@ nlohmann::json RunReader::ReadSnapshot(const SnapshotRecord& record) const {
         "cannot use {}: its SHA-256 is not the recorded one, so it was changed "
         "or damaged; restore it or record the run again",
         path.string()));
-  nlohmann::json report =
-      ParseFile(path, bytes, "take the snapshot again");
+  nlohmann::json report = ParseFile(path, bytes, "take the snapshot again");
   if (!report.is_object() || !report.contains("schema") ||
       report["schema"] != "cyclescope.snapshot/1")
     throw Error(fmt::format(

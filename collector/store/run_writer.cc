@@ -64,10 +64,10 @@ std::string FileNameOf(const std::string& service) {
 struct RunWriter::State {
   State(fs::path run_folder, const std::string& database_path)
       : folder(std::move(run_folder)),
-        database(database_path,
-                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                     SQLITE_OPEN_NOMUTEX,
-                 database_path) {}
+        database(
+            database_path,
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+            database_path) {}
 
   /// The row of a series, made when it is first seen.
   int64_t SeriesId(const std::string& service, const std::string& name) {
@@ -100,8 +100,7 @@ RunWriter RunWriter::Create(const fs::path& folder,
   MakeFolder(folder / "snapshots");
   WriteFileWhole(folder / "run.json", description.dump(2) + "\n");
 
-  auto state =
-      std::make_unique<State>(folder, (folder / "run.db").string());
+  auto state = std::make_unique<State>(folder, (folder / "run.db").string());
   state->database.Run("PRAGMA journal_mode = WAL");
   state->database.Run("PRAGMA synchronous = FULL");
   Transaction transaction(state->database);

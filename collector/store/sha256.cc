@@ -32,8 +32,8 @@ void AddBlock(const unsigned char* block, State& state) {
     w[t] = uint32_t{block[4 * t]} << 24 | uint32_t{block[4 * t + 1]} << 16 |
            uint32_t{block[4 * t + 2]} << 8 | uint32_t{block[4 * t + 3]};
   for (int t = 16; t < 64; ++t) {
-    uint32_t sigma0 = std::rotr(w[t - 15], 7) ^ std::rotr(w[t - 15], 18) ^
-                      (w[t - 15] >> 3);
+    uint32_t sigma0 =
+        std::rotr(w[t - 15], 7) ^ std::rotr(w[t - 15], 18) ^ (w[t - 15] >> 3);
     uint32_t sigma1 =
         std::rotr(w[t - 2], 17) ^ std::rotr(w[t - 2], 19) ^ (w[t - 2] >> 10);
     w[t] = sigma1 + w[t - 7] + sigma0 + w[t - 16];

@@ -35,8 +35,8 @@ struct RunEvent {
 struct ServiceRun {
   std::string service;
   std::string memory_source;
-  std::vector<Point> anon;   // Bytes, ordered by time.
-  std::vector<Point> units;  // Processed so far, ordered by time.
+  std::vector<Point> anon;                 // Bytes, ordered by time.
+  std::vector<Point> units;                // Processed so far, ordered by time.
   std::vector<SnapshotAtUnits> snapshots;  // Ordered by time.
   /// Its own events and those of the whole run, ordered by time.
   std::vector<RunEvent> events;

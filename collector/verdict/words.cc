@@ -1,0 +1,65 @@
+#include "collector/verdict/words.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace collector {
+
+std::string Count(double value) {
+  std::string digits = fmt::format("{:.0f}", std::abs(value));
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return (value < 0 && digits != "0" ? "-" : "") + digits;
+}
+
+std::string Figure(double value) {
+  if (std::abs(value) >= 100 || value == std::round(value)) return Count(value);
+  if (std::abs(value) < 0.0005) return fmt::format("{:.0e}", value);
+  return fmt::format("{:.3g}", value);
+}
+
+std::string Bytes(double value) {
+  double size = std::abs(value);
+  const char* sign = value < 0 && size >= 0.5 ? "-" : "";
+  if (size < 1023.5) return fmt::format("{}{:.0f} B", sign, size);
+  const char* unit = "KiB";
+  size /= 1024;
+  for (const char* next : {"MiB", "GiB", "TiB"}) {
+    if (size < 1023.5) break;
+    size /= 1024;
+    unit = next;
+  }
+  return size < 99.95 ? fmt::format("{}{:.1f} {}", sign, size, unit)
+                      : fmt::format("{}{:.0f} {}", sign, size, unit);
+}
+
+std::string Duration(double hours) {
+  double minutes = std::ceil(hours * 60 - 1e-9);
+  if (hours * 3600 < 59.5) return fmt::format("{:.0f} s", hours * 3600);
+  if (minutes < 60) return fmt::format("{:.0f} min", minutes);
+  double whole = std::floor(minutes / 60);
+  double rest = minutes - whole * 60;
+  if (whole >= 48)
+    return fmt::format("{:.0f} days {:.0f} h", std::floor(whole / 24),
+                       whole - std::floor(whole / 24) * 24);
+  if (rest == 0) return fmt::format("{:.0f} h", whole);
+  return fmt::format("{:.0f} h {:.0f} min", whole, rest);
+}
+
+std::string Plural(const std::string& unit) {
+  return unit.ends_with('s') ? unit : unit + "s";
+}
+
+std::string Units(double count, const std::string& unit) {
+  std::string number = Count(count);
+  return number + " " + (number == "1" ? unit : Plural(unit));
+}
+
+std::string Spoken(std::string word) {
+  std::replace(word.begin(), word.end(), '_', ' ');
+  return word;
+}
+
+}  // namespace collector
