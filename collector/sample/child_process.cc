@@ -42,10 +42,23 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   return pointers;
 }
 
+struct Pipe {
+  Pipe() {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+      throw Error(fmt::format("pipe: {}", std::strerror(errno)));
+    }
+    read_end = UniqueFd(ends[0]);
+    write_end = UniqueFd(ends[1]);
+  }
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
 /// In the child. Writes errno to `report` and ends if anything fails.
 [[noreturn]] void Become(char** arguments, char** environment,
-                         const char* directory, int output, int report,
-                         pid_t parent) noexcept {
+                         const char* directory, int input, int output,
+                         int report, pid_t parent) noexcept {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() == parent) {
     setpgid(0, 0);
@@ -55,9 +68,8 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    int null = open("/dev/null", O_RDONLY);
-    if (null >= 0 && dup2(null, 0) >= 0 && dup2(output, 1) >= 0 &&
-        dup2(output, 2) >= 0 && (*directory == '\0' || chdir(directory) == 0)) {
+    if (dup2(input, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0 &&
+        (*directory == '\0' || chdir(directory) == 0)) {
       execvpe(arguments[0], arguments, environment);
     }
   }
@@ -79,25 +91,22 @@ ChildProcess::ChildProcess(const Command& command) : output_(command.output) {
     throw Error(fmt::format("{}: cannot be written: {}", output_.string(),
                             std::strerror(errno)));
   }
-  int report[2];
-  if (pipe2(report, O_CLOEXEC) != 0) {
-    throw Error(fmt::format("pipe: {}", std::strerror(errno)));
-  }
-  UniqueFd read_end(report[0]);
-  UniqueFd write_end(report[1]);
+  Pipe report;
+  Pipe input;
   pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
-    Become(argv.data(), envp.data(), command.directory.c_str(), output.get(),
-           write_end.get(), parent);
+    Become(argv.data(), envp.data(), command.directory.c_str(),
+           input.read_end.get(), output.get(), report.write_end.get(), parent);
   }
   if (pid_ < 0) {
     throw Error(
         fmt::format("start {}: fork: {}", arguments[0], std::strerror(errno)));
   }
-  write_end = UniqueFd();
+  report.write_end = UniqueFd();
+  stdin_ = std::move(input.write_end);
   int reason = 0;
-  if (read(read_end.get(), &reason, sizeof(reason)) == sizeof(reason)) {
+  if (read(report.read_end.get(), &reason, sizeof(reason)) == sizeof(reason)) {
     waitpid(pid_, nullptr, 0);
     throw Error(
         fmt::format("start {}: {}", arguments[0], std::strerror(reason)));
@@ -109,12 +118,14 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
       status_(other.status_),
       pidfd_(std::move(other.pidfd_)),
+      stdin_(std::move(other.stdin_)),
       output_(std::move(other.output_)) {}
 
 ChildProcess& ChildProcess::operator=(ChildProcess other) noexcept {
   std::swap(pid_, other.pid_);
   std::swap(status_, other.status_);
   std::swap(pidfd_, other.pidfd_);
+  std::swap(stdin_, other.stdin_);
   std::swap(output_, other.output_);
   return *this;
 }
@@ -156,7 +167,7 @@ std::string ChildProcess::OutputTail(size_t bytes) const {
   return text;
 }
 
-bool ChildProcess::WaitFor(milliseconds wait) {
+bool ChildProcess::Wait(milliseconds wait) {
   auto deadline = std::chrono::steady_clock::now() + wait;
   while (running()) {
     auto left = std::chrono::ceil<milliseconds>(
@@ -173,7 +184,7 @@ bool ChildProcess::WaitFor(milliseconds wait) {
 bool ChildProcess::Stop(int signal, milliseconds wait) {
   if (!running()) return true;
   kill(pid_, signal);
-  return WaitFor(wait);
+  return Wait(wait);
 }
 
 int ChildProcess::StopGently(milliseconds wait) {

@@ -21,7 +21,8 @@ struct Command {
 
 /// Owns one child process. It has its own process group, so that a Ctrl-C in
 /// the terminal reaches only us, and it is killed by the kernel when the thread
-/// that started it ends in any way. The destructor kills and reaps it.
+/// that started it ends in any way. Its stdin stays open and empty as long as
+/// this object lives. The destructor kills and reaps it.
 class ChildProcess {
  public:
   /// Throws Error if the program cannot be started, naming it and why.
@@ -36,6 +37,8 @@ class ChildProcess {
   std::string ending();
   /// The last lines of its output, at most `bytes`, for an error's text.
   std::string OutputTail(size_t bytes = 400) const;
+  /// True if the process has ended within `wait`.
+  bool Wait(std::chrono::milliseconds wait);
   /// Sends `signal`; true if the process has ended within `wait`.
   bool Stop(int signal, std::chrono::milliseconds wait);
   /// SIGINT, then SIGTERM, then SIGKILL, each after its bounded wait. Returns
@@ -43,11 +46,10 @@ class ChildProcess {
   int StopGently(std::chrono::milliseconds wait);
 
  private:
-  bool WaitFor(std::chrono::milliseconds wait);
-
   int pid_ = -1;
   std::optional<int> status_;  // From waitpid, once reaped.
   UniqueFd pidfd_;
+  UniqueFd stdin_;  // The writing end.
   std::filesystem::path output_;
 };
 

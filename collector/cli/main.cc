@@ -1,0 +1,71 @@
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "collector/cli/verbs.h"
+#include "collector/error.h"
+#include "collector/sample/interrupt.h"
+
+namespace {
+
+int Fail(const std::string& sentence, int exit_code) {
+  fmt::print(stderr, "cyclescope: {}\n", sentence);
+  return exit_code;
+}
+
+/// The sentence of a command line that cannot be parsed.
+std::string Sentence(const CLI::App& app, const CLI::ParseError& error) {
+  std::string verb;
+  for (const CLI::App* called : app.get_subcommands()) {
+    verb = " " + called->get_name();
+  }
+  std::string text = error.what();
+  while (!text.empty() && (text.back() == '\n' || text.back() == '.')) {
+    text.pop_back();
+  }
+  return fmt::format("{}; see `cyclescope{} --help`", text, verb);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // A closed pipe is an error of that write.
+  CLI::App app(
+      "Looks into the heap of running CPython services: which "
+      "reference cycles exist, in which state, and do they leak.",
+      "cyclescope");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", CYCLESCOPE_VERSION);
+  app.footer(
+      "Example: cyclescope run -- python3 service.py\n"
+      "         cyclescope snapshot PID");
+  int exit_code = 0;
+  collector::AddRun(app, &exit_code);
+  collector::AddSnapshot(app, &exit_code);
+  collector::AddLoad(app, &exit_code);
+  collector::AddRecord(app, &exit_code);
+  collector::AddVerdict(app, &exit_code);
+  collector::AddCompare(app, &exit_code);
+  collector::AddReport(app, &exit_code);
+  collector::AddDemo(app, &exit_code);
+  try {
+    app.parse(argc, argv);
+    if (std::fflush(stdout) != 0) {
+      return Fail(
+          "the output could not be written; look whether the disk is "
+          "full",
+          collector::kExitError);
+    }
+    return exit_code;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // Help, version.
+    return Fail(Sentence(app, error), collector::kExitUsage);
+  } catch (const collector::UsageError& error) {
+    return Fail(error.what(), collector::kExitUsage);
+  } catch (const collector::Interrupted&) {
+    return Fail("interrupted", collector::kExitInterrupted);
+  } catch (const std::exception& error) {
+    return Fail(error.what(), collector::kExitError);
+  }
+}

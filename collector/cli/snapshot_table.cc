@@ -1,0 +1,192 @@
+#include "collector/cli/snapshot_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "collector/cli/text.h"
+
+namespace collector {
+
+namespace {
+
+using nlohmann::json;
+
+/// The value under `key`, or null: a field that could not be had is null or, in
+/// a damaged report, absent.
+const json& At(const json& object, const char* key) {
+  static const json kNull;
+  auto found = object.is_object() ? object.find(key) : object.end();
+  return object.is_object() && found != object.end() ? *found : kNull;
+}
+
+std::string Text(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_null() ? "-" : value.dump();
+}
+
+size_t Shown(const json& list, size_t top) {
+  return top == 0 ? list.size() : std::min(list.size(), top);
+}
+
+std::string Omitted(const json& list, size_t top) {
+  size_t left = list.size() - Shown(list, top);
+  return left == 0 ? "" : fmt::format("  ... and {} more (--all)\n", left);
+}
+
+std::string Head(const json& report) {
+  const json& process = At(report, "process");
+  const json& taken = At(report, "taken");
+  const json& heap = At(report, "heap");
+  return fmt::format(
+      "process {} · Python {} · {}\n"
+      "taken {} · pause {} (waited {} for the interpreter) · child {} ms, "
+      "at most {} of its own, {} copied\n"
+      "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
+      Text(At(process, "pid")), Text(At(process, "python")),
+      Text(At(process, "executable")), Text(At(taken, "at")),
+      FormatMicroseconds(At(taken, "pause_us")),
+      FormatMicroseconds(At(taken, "gil_wait_us")),
+      FormatCount(At(taken, "child_ms")),
+      FormatBytes(At(taken, "child_peak_bytes")),
+      FormatBytes(At(taken, "cow_bytes")), FormatCount(At(heap, "objects")),
+      FormatBytes(At(heap, "bytes")), FormatCount(At(heap, "tracked")),
+      FormatCount(At(heap, "floating_objects")),
+      FormatBytes(At(heap, "floating_bytes")));
+}
+
+std::vector<std::string> States(const json& entry) {
+  return {FormatCount(At(entry, "pinned")), FormatCount(At(entry, "floating")),
+          FormatCount(At(entry, "in_flight")), FormatCount(At(entry, "never"))};
+}
+
+std::string Watched(const json& watched) {
+  if (!watched.is_array() || watched.empty()) return "no watched types\n";
+  Table table({"watched type", "alive", "pinned", "floating", "in flight",
+               "never taken"});
+  for (const json& entry : watched) {
+    std::vector<std::string> row = {Text(At(entry, "type")),
+                                    FormatCount(At(entry, "alive"))};
+    for (std::string& cell : States(entry)) row.push_back(std::move(cell));
+    table.Add(std::move(row));
+  }
+  return table.Render();
+}
+
+std::string Cycles(const json& cycles, size_t top) {
+  if (!cycles.is_array() || cycles.empty()) return "no cycles\n";
+  Table table({"cycle", "count", "pinned", "floating", "in flight",
+               "never taken", "bytes"});
+  for (size_t i = 0; i < Shown(cycles, top); ++i) {
+    const json& cycle = cycles[i];
+    std::vector<std::string> row = {Text(At(cycle, "id")),
+                                    FormatCount(At(cycle, "count"))};
+    for (std::string& cell : States(cycle)) row.push_back(std::move(cell));
+    row.push_back(FormatBytes(At(cycle, "bytes")));
+    table.Add(std::move(row));
+    table.AddNote("    " + Text(At(cycle, "signature")));
+    for (const std::string& line : SiteLines(cycle, 3)) {
+      table.AddNote("      " + line);
+    }
+    const json& holders = At(cycle, "held_by");
+    if (holders.is_array() && !holders.empty()) {
+      std::string path;
+      for (const json& step : holders) {
+        path += (path.empty() ? "" : " → ") + Text(step);
+      }
+      table.AddNote("      held by " + path);
+    }
+  }
+  return table.Render() + Omitted(cycles, top);
+}
+
+std::string Types(const json& types, size_t top) {
+  if (!types.is_array() || types.empty()) return "";
+  Table table({"type", "count", "bytes", "pinned", "floating", "in flight"});
+  for (size_t i = 0; i < Shown(types, top); ++i) {
+    const json& type = types[i];
+    table.Add({Text(At(type, "type")), FormatCount(At(type, "count")),
+               FormatBytes(At(type, "bytes")), FormatCount(At(type, "pinned")),
+               FormatCount(At(type, "floating")),
+               FormatCount(At(type, "in_flight"))});
+  }
+  return table.Render() + Omitted(types, top);
+}
+
+std::string Collector(const json& gc) {
+  std::string text =
+      fmt::format("collector {} · thresholds {} · counts {} · frozen {}\n",
+                  At(gc, "enabled").is_null() ? "unknown"
+                  : At(gc, "enabled") == true ? "on"
+                                              : "off",
+                  Text(At(gc, "thresholds")), Text(At(gc, "counts")),
+                  FormatCount(At(gc, "frozen")));
+  const json& stats = At(gc, "stats");
+  for (size_t i = 0; stats.is_array() && i < stats.size(); ++i) {
+    text += fmt::format(
+        "  generation {}: {} collections, {} collected, {} uncollectable\n", i,
+        FormatCount(At(stats[i], "collections")),
+        FormatCount(At(stats[i], "collected")),
+        FormatCount(At(stats[i], "uncollectable")));
+  }
+  const json& full = At(gc, "full_collection");
+  if (full.is_object()) {
+    text += fmt::format(
+        "  next full collection: after {} more survivors and {} more "
+        "collections of generation 1; it would free {}\n",
+        FormatCount(At(full, "needs_survivors")),
+        FormatCount(At(full, "needs_gen1_collections")),
+        FormatBytes(At(full, "frees_bytes")));
+  }
+  return text;
+}
+
+std::string Memory(const json& memory) {
+  if (!memory.is_object()) return "";
+  std::string text = "memory";
+  const char* separator = " ";
+  for (const auto& [name, value] : memory.items()) {
+    if (!value.is_number()) continue;
+    text += fmt::format("{}{} {}", separator, name, FormatBytes(value));
+    separator = " · ";
+  }
+  return text + "\n";
+}
+
+std::string Limits(const json& limits) {
+  std::string text;
+  for (size_t i = 0; limits.is_array() && i < limits.size(); ++i) {
+    text += fmt::format("  {}: {}\n", Text(At(limits[i], "field")),
+                        Text(At(limits[i], "reason")));
+  }
+  return text.empty() ? "" : "not known:\n" + text;
+}
+
+}  // namespace
+
+std::vector<std::string> SiteLines(const json& cycle, size_t most) {
+  std::vector<std::string> lines;
+  const json& sites = At(cycle, "sites");
+  if (!sites.is_array()) return lines;
+  for (const json& site : sites) {
+    if (lines.size() == most) break;
+    lines.push_back(
+        fmt::format("{}:{} in {} ({}, {} times)", Text(At(site, "file")),
+                    Text(At(site, "line")), Text(At(site, "function")),
+                    Text(At(site, "role")), FormatCount(At(site, "count"))));
+  }
+  return lines;
+}
+
+std::string RenderSnapshot(const json& report, size_t top) {
+  std::string text = Head(report);
+  text += "\n" + Watched(At(report, "watched"));
+  text += "\n" + Cycles(At(report, "cycles"), top);
+  text += "\n" + Types(At(At(report, "heap"), "types"), top);
+  text += "\n" + Collector(At(report, "gc"));
+  text += Memory(At(report, "memory"));
+  text += Limits(At(report, "limits"));
+  return text;
+}
+
+}  // namespace collector
