@@ -10,8 +10,9 @@ namespace collector {
 std::string Count(double value) {
   std::string digits = fmt::format("{:.0f}", std::abs(value));
   for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return (value < 0 && digits != "0" ? "-" : "") + digits;
+    digits.insert(static_cast<size_t>(at), 1, ',');
+  if (value < 0 && digits != "0") digits.insert(0, 1, '-');
+  return digits;
 }
 
 std::string Figure(double value) {
