@@ -74,7 +74,7 @@ class Progress {
     double took = Seconds(steady_clock::now() - begin_).count();
     seconds_ += took;
     Say(fmt::format("{} archives in {:.0f} s", archives_, took));
-    fmt::print(stderr, "\n");
+    if (open_) fmt::print(stderr, "\n");
     open_ = false;
   }
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <set>
 
 #include "collector/error.h"
@@ -21,64 +20,6 @@ void Require(const fs::path& path, const char* what) {
     throw Error(fmt::format("the demo needs {}, but {} is missing: {}", what,
                             path.string(), kRemedy));
   }
-}
-
-/// The files that a unified diff changes, without the first folder (-p1).
-std::set<fs::path> PatchedFiles(const fs::path& patch) {
-  std::ifstream file(patch);
-  if (!file) {
-    throw Error(fmt::format("patch {}: cannot be read; give a unified diff",
-                            patch.string()));
-  }
-  std::set<fs::path> files;
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with("+++ ")) continue;
-    std::string name = line.substr(4, line.find('\t') - 4);
-    fs::path path = fs::path(name).lexically_normal();
-    fs::path rest;
-    for (auto part = std::next(path.begin()); part != path.end(); ++part) {
-      rest /= *part;
-    }
-    if (path.is_absolute() || rest.empty() || *rest.begin() == "..") {
-      throw Error(fmt::format(
-          "patch {}: the file name '{}' is not of the form b/package/file.py",
-          patch.string(), name));
-    }
-    files.insert(rest);
-  }
-  if (files.empty()) {
-    throw Error(fmt::format(
-        "patch {}: names no file; give a unified diff as `git diff` prints it",
-        patch.string()));
-  }
-  return files;
-}
-
-/// Makes `to` a real folder whose entries are links into `from`. Compiled files
-/// stay out: Python would write those of the patched module through the link.
-void LinkEntries(const fs::path& from, const fs::path& to) {
-  fs::create_directories(to);
-  for (const auto& entry : fs::directory_iterator(from)) {
-    fs::path name = entry.path().filename();
-    if (name != "__pycache__" && !fs::exists(fs::symlink_status(to / name))) {
-      fs::create_symlink(fs::canonical(entry.path()), to / name);
-    }
-  }
-}
-
-/// Replaces the links on the way to `file` by real folders, and the last one by
-/// a copy.
-void Unlink(const fs::path& file, const fs::path& from, const fs::path& to) {
-  fs::path done;
-  for (const fs::path& part : file.parent_path()) {
-    done /= part;
-    if (!fs::is_directory(from / done)) return;  // The patch makes it.
-    if (fs::is_symlink(to / done)) fs::remove(to / done);
-    LinkEntries(from / done, to / done);
-  }
-  if (!fs::exists(from / file)) return;
-  fs::remove(to / file);
-  fs::copy_file(from / file, to / file);
 }
 
 std::string Stem(const fs::path& patch) {
@@ -134,44 +75,33 @@ void CheckFixtures(const DemoFixtures& fixtures,
       Require(fixtures.ccx / "collector-off",
               "the hook that stops the collector");
     }
-    if (!arm.patch.empty() && !fs::exists(arm.patch)) {
+    if (arm.patch.empty()) continue;
+    Require(fixtures.ccx / "overlay.sh", "the script that applies patches");
+    if (!fs::exists(arm.patch)) {
       throw Error(
-          fmt::format("patch {}: there is no such file", arm.patch.string()));
+          fmt::format("patch {}: there is no such file; name a unified "
+                      "diff",
+                      arm.patch.string()));
     }
   }
 }
 
-fs::path SitePackages(const fs::path& venv) {
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(venv / "lib", ignored)) {
-    fs::path found = entry.path() / "site-packages";
-    if (fs::is_directory(found)) return found;
-  }
-  throw Error(fmt::format("{}: no site-packages folder in it: {}",
-                          venv.string(), kRemedy));
-}
-
-void MakeOverlay(const fs::path& patch, const fs::path& site_packages,
+void MakeOverlay(const DemoFixtures& fixtures, const DemoArm& arm,
                  const fs::path& folder) {
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  for (const fs::path& file : PatchedFiles(patch)) {
-    Unlink(file, site_packages, folder);
-  }
-  fs::path log = folder / "patch.log";
-  ChildProcess program({{"patch", "-p1", "--batch", "--forward", "--fuzz=0",
-                         "--no-backup-if-mismatch", "-i", patch.string()},
-                        {},
-                        folder,
-                        log});
-  if (!program.Wait(std::chrono::seconds(30)) ||
-      program.ending() != "exit status 0") {
-    std::string said = program.OutputTail(300);
-    for (char& c : said) c = c == '\n' ? ' ' : c;
-    throw Error(fmt::format(
-        "patch {} does not apply to {}: {}; make it against these versions",
-        patch.string(), site_packages.string(), said));
-  }
+  fs::path log = folder;
+  log += ".log";
+  ChildProcess script({{(fixtures.ccx / "overlay.sh").string(),
+                        (fixtures.venvs / arm.venv).string(),
+                        arm.patch.string(), folder.string()},
+                       {},
+                       {},
+                       log});
+  bool ended = script.Wait(std::chrono::seconds(60));
+  if (ended && script.ending() == "exit status 0") return;
+  std::string said = ended ? script.OutputTail(1000) : "no end after 60 s";
+  constexpr char kOwnName[] = "overlay: ";
+  if (said.starts_with(kOwnName)) said.erase(0, sizeof(kOwnName) - 1);
+  throw Error(fmt::format("arm {}: {}", arm.name, said));
 }
 
 }  // namespace collector

@@ -36,15 +36,9 @@ std::vector<DemoArm> DemoArms(const std::string& collector,
 void CheckFixtures(const DemoFixtures& fixtures,
                    const std::vector<DemoArm>& arms);
 
-/// Makes below `folder` a copy, by symbolic links, of every package of
-/// `site_packages` that `patch` touches, with the patch applied: put first on
-/// PYTHONPATH it is what gets imported. The installed files stay as they are.
-/// Throws Error if the patch does not apply exactly, with what `patch` said.
-void MakeOverlay(const std::filesystem::path& patch,
-                 const std::filesystem::path& site_packages,
+/// Makes `folder` an overlay for PYTHONPATH with the packages that the arm's
+/// patch changes. Throws Error if the patch does not apply exactly, saying why.
+void MakeOverlay(const DemoFixtures& fixtures, const DemoArm& arm,
                  const std::filesystem::path& folder);
-
-/// `lib/python3.x/site-packages` of a virtual environment. Throws Error.
-std::filesystem::path SitePackages(const std::filesystem::path& venv);
 
 }  // namespace collector

@@ -169,7 +169,7 @@ void DemoPlatform::StartService() {
   if (!arm_.collector_on) overlays.push_back(fixtures_.ccx / "collector-off");
   if (!arm_.patch.empty()) {
     overlays.push_back(scratch_ / "overlay");
-    MakeOverlay(arm_.patch, SitePackages(venv), overlays.back());
+    MakeOverlay(fixtures_, arm_, overlays.back());
   }
   int metrics = FreePort();
   fs::create_directories(scratch_ / "extract");

@@ -126,9 +126,7 @@ std::string RenderDemo(const json& demo) {
   std::string text = Summary(At(demo, "arms"));
   for (const json& arm : At(demo, "arms")) text += ArmLines(arm);
   for (const json& comparison : At(demo, "comparisons")) {
-    text += fmt::format("\n{} against {}\n", TextAt(comparison, "patched_arm"),
-                        TextAt(comparison, "base_arm")) +
-            RenderCompare(comparison);
+    text += "\n" + RenderCompare(comparison);
   }
   return text;
 }
