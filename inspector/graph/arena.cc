@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <cstdlib>
 
 namespace heap {
@@ -27,18 +26,36 @@ void Arena::Exhaust() {
   std::abort();  // `exhausted` must not return.
 }
 
-void Arena::Charge(uint64_t bytes) {
+void Arena::Count(uint64_t bytes) {
   used_bytes_ += bytes;
-  peak_bytes_ = std::max(peak_bytes_, used_bytes_);
   if (used_bytes_ > limit_bytes_) Exhaust();
 }
 
-void* Arena::Reserve(size_t bytes) { return Map(bytes); }
+void Arena::Charge(uint64_t bytes) {
+  charged_bytes_ += bytes;
+  Count(bytes);
+}
+
+void* Arena::Reserve(size_t bytes) {
+  if (range_count_ == kMostRanges) Exhaust();
+  void* range = Map(bytes);
+  if (range != nullptr) ranges_[range_count_++] = {range, bytes};
+  return range;
+}
+
+void Arena::ReleaseReserved() {
+  while (range_count_ > 0) {
+    Range& range = ranges_[--range_count_];
+    munmap(range.begin, range.bytes);
+  }
+  used_bytes_ -= charged_bytes_;
+  charged_bytes_ = 0;
+}
 
 void* Arena::do_allocate(size_t bytes, size_t alignment) {
   if (bytes >= kLargeBytes) {
     size_t mapped = RoundUp(bytes, kPageBytes);
-    Charge(mapped);
+    Count(mapped);
     void* block = Map(mapped);
     if (block == nullptr) Exhaust();
     return block;
@@ -46,7 +63,7 @@ void* Arena::do_allocate(size_t bytes, size_t alignment) {
   size_t skipped = RoundUp(reinterpret_cast<uintptr_t>(chunk_), alignment) -
                    reinterpret_cast<uintptr_t>(chunk_);
   if (chunk_ == nullptr || skipped + bytes > chunk_left_) {
-    Charge(kChunkBytes);
+    Count(kChunkBytes);
     chunk_ = static_cast<char*>(Map(kChunkBytes));
     if (chunk_ == nullptr) Exhaust();
     chunk_left_ = kChunkBytes;

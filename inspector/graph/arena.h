@@ -21,14 +21,15 @@ class Arena : public std::pmr::memory_resource {
   Arena& operator=(const Arena&) = delete;
   ~Arena() override = default;  // Mappings end with the process.
 
-  /// Bytes handed out, now and at most. Reserved columns are not in them.
-  uint64_t used_bytes() const { return used_bytes_; }
-  uint64_t peak_bytes() const { return peak_bytes_; }
+  /// Bytes handed out as blocks and chunks, without reserved ranges.
+  uint64_t block_bytes() const { return used_bytes_ - charged_bytes_; }
 
   /// Address space without memory behind it yet, at least `bytes` or null.
   void* Reserve(size_t bytes);
-  /// Counts memory that a reserved column has begun to use.
+  /// Counts memory that a reserved range has begun to use.
   void Charge(uint64_t bytes);
+  /// Gives all reserved ranges back; whatever lies in them is gone.
+  void ReleaseReserved();
   [[noreturn]] void Exhaust();
 
  private:
@@ -40,8 +41,18 @@ class Arena : public std::pmr::memory_resource {
 
   uint64_t limit_bytes_;
   Exhausted exhausted_;
+  struct Range {
+    void* begin;
+    size_t bytes;
+  };
+  static constexpr size_t kMostRanges = 16;
+
+  void Count(uint64_t bytes);
+
   uint64_t used_bytes_ = 0;
-  uint64_t peak_bytes_ = 0;
+  uint64_t charged_bytes_ = 0;
+  Range ranges_[kMostRanges] = {};
+  size_t range_count_ = 0;
   char* chunk_ = nullptr;
   size_t chunk_left_ = 0;
 };

@@ -1,7 +1,5 @@
 #include "inspector/graph/strings.h"
 
-#include <cstring>
-
 namespace heap {
 
 uint32_t Fnv32(std::string_view text) {

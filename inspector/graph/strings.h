@@ -1,6 +1,8 @@
 #pragma once
 
+#include <charconv>
 #include <cstdint>
+#include <cstring>
 #include <memory_resource>
 #include <string_view>
 #include <vector>
@@ -14,6 +16,40 @@ using StringId = uint32_t;
 /// Fowler, Noll, Vo): the same in every process, unlike Python's own.
 uint32_t Fnv32(std::string_view text);
 uint64_t Fnv64(std::string_view text, uint64_t seed = 0xcbf29ce484222325);
+
+/// A text being put together in place; what does not fit is left out.
+template <size_t kSize>
+class TextBuffer {
+ public:
+  TextBuffer& Append(std::string_view part) {
+    size_t size = part.size() < kSize - size_ ? part.size() : kSize - size_;
+    std::memcpy(text_ + size_, part.data(), size);
+    size_ += size;
+    return *this;
+  }
+  TextBuffer& Append(int64_t number, int base = 10) {
+    size_ = static_cast<size_t>(
+        std::to_chars(text_ + size_, text_ + kSize, number, base).ptr - text_);
+    return *this;
+  }
+  std::string_view text() const { return {text_, size_}; }
+  // For writers that fill a range and return its new end.
+  char* end() { return text_ + size_; }
+  char* limit() { return text_ + kSize; }
+  void set_end(const char* end) { size_ = static_cast<size_t>(end - text_); }
+
+ private:
+  char text_[kSize];
+  size_t size_ = 0;
+};
+
+/// Appends `digits` hexadecimal digits, leading zeroes kept.
+template <size_t kSize>
+void AppendHex(TextBuffer<kSize>& text, uint64_t value, int digits) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
+    text.Append(kDigits.substr((value >> shift) & 15, 1));
+}
 
 /// Keeps each different text once and gives it a small number. Texts live as
 /// long as the memory they were taken from.

@@ -1,0 +1,306 @@
+#include "inspector/agent/agent.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#define JSON_NO_IO
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "inspector/agent/json_writer.h"
+
+namespace inspector {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr double kDeadlineSeconds = 120;
+constexpr size_t kMostClients = 16;
+// mallinfo2 holds each malloc arena's lock; after one call this long it is left
+// alone unless somebody asks for a snapshot (design, Decisions).
+constexpr int64_t kSlowMallocUs = 10'000;
+
+/// One sentence on the service's stderr; nothing to do if that fails.
+void Complain(const std::string& sentence) {
+  std::string line = "cyclescope: " + sentence + "\n";
+  (void)!write(STDERR_FILENO, line.data(), line.size());
+}
+
+}  // namespace
+
+Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
+    : runtime_(std::move(runtime)),
+      settings_(std::move(settings)),
+      path_(std::move(path)),
+      owner_pid_(getpid()) {
+  socket_path_ = settings_.directory + "/cyclescope-" +
+                 std::to_string(owner_pid_) + ".sock";
+  listener_ = Listen(socket_path_);
+  wake_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake_.open()) {
+    unlink(socket_path_.c_str());
+    throw std::runtime_error("eventfd: " + std::string(std::strerror(errno)));
+  }
+  identity_ = {owner_pid_, StartedAt(), ExecutablePath(), runtime_.version,
+               runtime_.build};
+  if (settings_.every_seconds > 0)
+    next_report_us_ = MonotonicMicroseconds() +
+                      static_cast<int64_t>(settings_.every_seconds * 1e6);
+}
+
+Agent::~Agent() {
+  Stop();
+  if (getpid() == owner_pid_) unlink(socket_path_.c_str());
+}
+
+bool Agent::Start() {
+  if (running_) return true;
+  stop_.store(false);
+  uint64_t count = 0;
+  (void)!read(wake_.number(), &count, sizeof count);
+  sigset_t all;
+  sigset_t previous;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &previous);  // The thread inherits it.
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, size_t{2} << 20);
+  running_ = pthread_create(&thread_, &attributes, Main, this) == 0;
+  pthread_attr_destroy(&attributes);
+  pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+  if (running_) pthread_setname_np(thread_, "cyclescope");
+  return running_;
+}
+
+void Agent::Stop() {
+  if (!running_) return;
+  stop_.store(true);
+  uint64_t one = 1;
+  (void)!write(wake_.number(), &one, sizeof one);
+  pthread_join(thread_, nullptr);
+  running_ = false;
+}
+
+void Agent::AbandonInChild() {
+  running_ = false;
+  listener_.Close();
+  wake_.Close();
+  // The list may have been changing at the fork: 3.11 does not stop us there.
+  // Descriptors of clients are then closed by exec, or by their own reader.
+  if (runtime_.layout->minor >= 12) clients_.clear();
+}
+
+void* Agent::Main(void* agent) {
+  // Not noexcept and no catch-all: see TakeChildSnapshot.
+  try {
+    static_cast<Agent*>(agent)->Loop();
+  } catch (const std::exception& error) {
+    Complain(std::string("the agent thread ended: ") + error.what());
+  }
+  return nullptr;
+}
+
+int Agent::PollTimeoutMs() const {
+  bool output = std::any_of(
+      clients_.begin(), clients_.end(),
+      [](const auto& client) { return client->connection.has_output(); });
+  int64_t wait_us = output ? 500'000 : -1;
+  if (next_report_us_ > 0) {
+    int64_t until =
+        std::max<int64_t>(0, next_report_us_ - MonotonicMicroseconds());
+    wait_us = wait_us < 0 ? until : std::min(wait_us, until);
+  }
+  return wait_us < 0 ? -1 : static_cast<int>(wait_us / 1000 + 1);
+}
+
+void Agent::Loop() {
+  std::vector<pollfd> waits;
+  while (!stop_.load()) {
+    // Requests that a stop interrupted come first.
+    for (auto& client : clients_)
+      if (!client->request.empty() && !Serve(*client, 0)) client.reset();
+    std::erase(clients_, nullptr);
+    if (stop_.load()) return;
+    waits.clear();
+    waits.push_back({wake_.number(), POLLIN, 0});
+    waits.push_back({listener_.number(), POLLIN, 0});
+    for (const auto& client : clients_) {
+      short events = POLLIN;
+      if (client->connection.has_output()) events |= POLLOUT;
+      waits.push_back({client->connection.number(), events, 0});
+    }
+    int ready = poll(waits.data(), waits.size(), PollTimeoutMs());
+    if (ready < 0 && errno != EINTR) return;
+    if (stop_.load()) return;
+    for (size_t i = 0; i < clients_.size(); ++i)
+      if (!Serve(*clients_[i], waits[i + 2].revents)) clients_[i].reset();
+    std::erase(clients_, nullptr);
+    if ((waits[1].revents & POLLIN) != 0) Accept();
+    if (next_report_us_ > 0 && MonotonicMicroseconds() >= next_report_us_)
+      WritePeriodicReport();
+  }
+}
+
+void Agent::Accept() {
+  Descriptor socket(accept4(listener_.number(), nullptr, nullptr,
+                            SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!socket.open() || clients_.size() >= kMostClients) return;
+  Connection connection(std::move(socket));
+  if (!connection.PeerIsAllowed()) return;
+  clients_.push_back(std::make_unique<Client>(std::move(connection)));
+}
+
+bool Agent::Serve(Client& client, short events) {
+  if (!client.connection.Flush()) return false;
+  if (client.request.empty()) {
+    if ((events & (POLLIN | POLLHUP | POLLERR)) == 0) return true;
+    switch (client.connection.Read(client.request)) {
+      case Connection::Input::kClosed:
+        return false;
+      case Connection::Input::kNothing:
+        return true;
+      case Connection::Input::kLine:
+        client.descriptor = client.connection.TakeDescriptor();
+        if (client.request.empty()) client.request = " ";
+        break;
+    }
+  }
+  std::string reply = Answer(client.request, client.descriptor);
+  if (reply.empty()) return true;  // Told to stop: again after the restart.
+  client.request.clear();
+  client.descriptor.Close();
+  client.connection.Queue(reply);
+  return client.connection.Flush();
+}
+
+std::string Agent::Answer(const std::string& request,
+                          const Descriptor& descriptor) {
+  nlohmann::json question =
+      nlohmann::json::parse(request, nullptr, /*allow_exceptions=*/false);
+  if (!question.is_object() || !question.contains("request") ||
+      !question["request"].is_string())
+    return ErrorReport(
+        "the request is no JSON object with a \"request\"; send for example "
+        "{\"request\":\"ping\"}");
+  auto name = question["request"].get<std::string>();
+  if (name == "ping") return PingReport();
+  if (name == "sample") return SampleReport(runtime_);
+  if (name == "gc_stats") return CollectorReport(runtime_);
+  if (name == "settings") return SettingsReport();
+  if (name != "snapshot")
+    return ErrorReport(
+        "the request '" + name.substr(0, 64) +
+        "' is not known; ping, snapshot, sample, gc_stats and settings are");
+  std::vector<std::string> watch = settings_.watch;
+  if (question.contains("watch")) {
+    if (!question["watch"].is_array())
+      return ErrorReport("\"watch\" must be an array of type names");
+    watch.clear();
+    for (const nlohmann::json& type : question["watch"]) {
+      if (!type.is_string())
+        return ErrorReport("\"watch\" must be an array of type names");
+      watch.push_back(type.get<std::string>());
+    }
+  }
+  bool ids = question.contains("ids") && question["ids"] == true;
+  if (ids && !descriptor.open())
+    return ErrorReport(
+        "\"ids\" needs an open, writable descriptor sent along with it");
+  return Snapshot(watch, ids ? descriptor.number() : -1, "request");
+}
+
+std::string Agent::Snapshot(const std::vector<std::string>& watch,
+                            int ids_descriptor, const char* trigger) {
+  ChildSnapshot snapshot = TakeChildSnapshot(
+      runtime_, watch, ids_descriptor, kDeadlineSeconds, stop_);
+  if (snapshot.aborted) return {};
+  if (!snapshot.error.empty()) return ErrorReport(snapshot.error);
+  std::optional<MallocFigures> malloc;
+  std::string_view reason = "another allocator than glibc's serves the process";
+  if (malloc_is_slow_ && std::strcmp(trigger, "request") != 0) {
+    reason = "mallinfo2 took over 10 ms before and is left to requests";
+  } else {
+    malloc = ReadMalloc();
+    malloc_is_slow_ = malloc && malloc->took_us > kSlowMallocUs;
+  }
+  if (packages_.empty()) packages_ = ListPackages(path_);
+  return SnapshotReport(identity_, packages_, trigger, snapshot, malloc,
+                        reason);
+}
+
+/// CYCLESCOPE_EVERY: one file a report, whole or not there.
+void Agent::WritePeriodicReport() {
+  std::string report = Snapshot(settings_.watch, -1, "interval");
+  if (report.empty()) return;  // Stopped; due again at once after the restart.
+  int64_t now = MonotonicMicroseconds();
+  auto step = static_cast<int64_t>(settings_.every_seconds * 1e6);
+  while (next_report_us_ <= now) next_report_us_ += step;
+  const std::string& directory =
+      settings_.out.empty() ? settings_.directory : settings_.out;
+  char number[16];
+  std::snprintf(number, sizeof number, "%05d", ++report_number_);
+  std::string path = directory + "/cyclescope-" + std::to_string(owner_pid_) +
+                     "-" + number + ".json";
+  std::string temporary = path + ".tmp";
+  Descriptor file(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  report += '\n';
+  bool written = file.open();
+  for (size_t done = 0; written && done < report.size();) {
+    ssize_t size =
+        write(file.number(), report.data() + done, report.size() - done);
+    written = size > 0;
+    if (written) done += static_cast<size_t>(size);
+  }
+  written = written && rename(temporary.c_str(), path.c_str()) == 0;
+  if (written || report_failed_) {
+    if (!written) unlink(temporary.c_str());
+    return;
+  }
+  report_failed_ = true;  // Said once; the service's log is not ours.
+  Complain("the report " + path + " cannot be written: " +
+           std::strerror(errno) +
+           "; make room or name another directory in CYCLESCOPE_OUT");
+  unlink(temporary.c_str());
+}
+
+std::string Agent::PingReport() const {
+  char memory[1024];
+  JsonWriter json(memory, sizeof memory);
+  json.BeginObject();
+  json.Field("pong", true);
+  json.Field("pid", owner_pid_);
+  json.Field("pid_in_namespace", owner_pid_);
+  json.Field("python", runtime_.version);
+  json.Field("version", kVersion);
+  json.EndObject();
+  return std::string(json.text());
+}
+
+std::string Agent::SettingsReport() const {
+  std::string memory(1 << 16, '\0');
+  JsonWriter json(memory.data(), memory.size());
+  json.BeginObject();
+  json.Key("settings").BeginObject();
+  json.Field("dir", settings_.directory);
+  json.Field("out",
+             settings_.out.empty() ? settings_.directory : settings_.out);
+  json.Field("every_ms", static_cast<int64_t>(settings_.every_seconds * 1000));
+  json.Key("watch").BeginArray();
+  for (const std::string& type : settings_.watch) json.String(type);
+  json.EndArray();
+  json.Field("children", settings_.children);
+  json.Key("allow").BeginArray().EndArray();
+  json.EndObject();
+  json.EndObject();
+  return std::string(json.text());
+}
+
+}  // namespace inspector

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "inspector/agent/connection.h"
+#include "inspector/agent/report.h"
+#include "inspector/agent/settings.h"
+
+namespace inspector {
+
+/// The thread in the service that waits for requests on the socket and for the
+/// interval, and has snapshots taken. A plain native thread: Python never sees
+/// it, and it blocks all signals, so that the service's own threads get them.
+class Agent {
+ public:
+  /// Opens the socket; no thread yet. `path`: the interpreter's sys.path, for
+  /// the package list. Throws std::runtime_error with a sentence.
+  Agent(Runtime runtime, Settings settings, std::vector<std::string> path);
+  ~Agent();
+  Agent(const Agent&) = delete;
+
+  /// Makes the thread. False if the system refuses one.
+  bool Start();
+  /// Ends the thread, a snapshot under way with it; its request is answered
+  /// after the next Start. Called without the GIL, which the thread may be
+  /// waiting for. No thread, no effect.
+  void Stop();
+  /// In the child of a fork: there is no thread here and its memory may be in
+  /// any state. Closes what was inherited; the object must not be used after.
+  void AbandonInChild();
+
+  const Runtime& runtime() const { return runtime_; }
+  const Settings& settings() const { return settings_; }
+  const std::vector<std::string>& path() const { return path_; }
+
+ private:
+  struct Client {
+    explicit Client(Connection made) : connection(std::move(made)) {}
+    Connection connection;
+    std::string request;     // Not answered yet.
+    Descriptor descriptor;   // Came with it.
+  };
+
+  static void* Main(void* agent);
+  void Loop();
+  void Accept();
+  /// False if the client is to be dropped.
+  bool Serve(Client& client, short events);
+  /// The reply; empty if the thread was told to stop meanwhile.
+  std::string Answer(const std::string& request, const Descriptor& descriptor);
+  std::string Snapshot(const std::vector<std::string>& watch,
+                       int ids_descriptor, const char* trigger);
+  void WritePeriodicReport();
+  int PollTimeoutMs() const;
+  std::string SettingsReport() const;
+  std::string PingReport() const;
+
+  Runtime runtime_;
+  Settings settings_;
+  std::vector<std::string> path_;
+  std::string socket_path_;
+  Descriptor listener_;
+  Descriptor wake_;  // eventfd
+  std::vector<std::unique_ptr<Client>> clients_;
+  ProcessIdentity identity_;
+  std::vector<Package> packages_;
+  int owner_pid_ = 0;
+  pthread_t thread_ = {};
+  bool running_ = false;
+  std::atomic<bool> stop_{false};
+  bool malloc_is_slow_ = false;
+  int64_t next_report_us_ = 0;
+  int report_number_ = 0;
+  bool report_failed_ = false;
+};
+
+}  // namespace inspector

@@ -1,0 +1,385 @@
+// The pause is one clone(): the GIL is taken, signals are blocked, the process
+// is copied, and everything else happens in the copy. The child may not lock,
+// allocate by malloc or change a reference count: other threads were stopped
+// anywhere, also inside malloc (measured: a raw-clone child that calls malloc
+// hangs). It has its own arena and plain system calls.
+
+#include "inspector/agent/child.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "inspector/agent/heap_report.h"
+
+namespace inspector {
+namespace {
+
+enum class ChildStatus : int {
+  kRunning,
+  kDone,
+  kArenaExhausted,
+  kReportTooLarge,
+  kIdsNotWritten,
+  kCrashed,
+  kParentGone,
+};
+
+constexpr size_t kReportBytes = size_t{1} << 28;  // Address space, not memory.
+constexpr size_t kTypeNameBytes = 256;
+
+/// Written by the child, read by the agent after the child's end.
+struct Shared {
+  std::atomic<ChildStatus> status;
+  int64_t peak_bytes;
+  int64_t cow_bytes;
+  int signal;
+  HeapSections sections;
+  char crashed_type[kTypeNameBytes];
+};
+
+char* ReportOf(Shared* shared) { return reinterpret_cast<char*>(shared + 1); }
+
+/// Memory that both see; gone with the object.
+class SharedMemory {
+ public:
+  SharedMemory()
+      : shared_(static_cast<Shared*>(
+            mmap(nullptr, kReportBytes, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {}
+  SharedMemory(const SharedMemory&) = delete;
+  SharedMemory& operator=(const SharedMemory&) = delete;
+  ~SharedMemory() {
+    if (ok()) munmap(shared_, kReportBytes);
+  }
+  bool ok() const { return shared_ != MAP_FAILED; }
+  Shared* get() const { return shared_; }
+
+ private:
+  Shared* shared_;
+};
+
+// ---------------------------------------------------------------------------
+// In the child. Globals: it is alone in its copy of the process.
+
+Shared* child_shared = nullptr;
+const HeapReport* child_report = nullptr;
+
+[[noreturn]] void EndChild(ChildStatus status) {
+  child_shared->status.store(status, std::memory_order_release);
+  syscall(SYS_exit_group, 0);
+  __builtin_unreachable();
+}
+
+void OnExhausted() { EndChild(ChildStatus::kArenaExhausted); }
+
+void OnCrash(int signal) {
+  child_shared->signal = signal;
+  if (child_report != nullptr) {
+    const HeapWalk& walk = child_report->walk();
+    const TypeTable& types = child_report->types();
+    if (walk.traversing() < types.size()) {
+      std::string_view name =
+          child_report->text(types[walk.traversing()].name);
+      size_t size = std::min(name.size(), kTypeNameBytes - 1);
+      std::memcpy(child_shared->crashed_type, name.data(), size);
+    }
+  }
+  EndChild(ChildStatus::kCrashed);
+}
+
+/// Foreign code that crashes in our copy must be named, not seen by the
+/// service's own handlers.
+void CatchCrashes() {
+  constexpr size_t kStackBytes = 1 << 16;
+  static char stack[kStackBytes];
+  stack_t alternative = {};
+  alternative.ss_sp = stack;
+  alternative.ss_size = kStackBytes;
+  sigaltstack(&alternative, nullptr);
+  struct sigaction action = {};
+  action.sa_handler = OnCrash;
+  action.sa_flags = SA_ONSTACK | SA_RESETHAND;
+  sigset_t crashes;
+  sigemptyset(&crashes);
+  for (int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) {
+    sigaction(number, &action, nullptr);
+    sigaddset(&crashes, number);
+  }
+  sigprocmask(SIG_UNBLOCK, &crashes, nullptr);
+}
+
+/// A descriptor kept open would outlive a restart of the service (listening
+/// sockets, locks, pipes).
+void CloseDescriptors(int keep) {
+  auto close_range = [](unsigned first, unsigned last) {
+    if (first > last) return true;
+    return syscall(SYS_close_range, first, last, 0) == 0;
+  };
+  bool closed = keep < 0 ? close_range(0, ~0u)
+                         : (keep == 0 || close_range(0, unsigned(keep) - 1)) &&
+                               close_range(unsigned(keep) + 1, ~0u);
+  if (closed) return;
+  struct rlimit limit = {};  // Kernels before 5.9.
+  getrlimit(RLIMIT_NOFILE, &limit);
+  auto count = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 20));
+  for (int descriptor = 0; descriptor < count; ++descriptor)
+    if (descriptor != keep) close(descriptor);
+}
+
+/// First to go when memory is short, last to run when the service wants to.
+void StepBack() {
+  int descriptor = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (descriptor >= 0) {
+    (void)!write(descriptor, "1000", 4);
+    close(descriptor);
+  }
+  setpriority(PRIO_PROCESS, 0, 10);
+}
+
+/// Private pages of this process, -1 if they can't be read.
+int64_t PrivateBytes() {
+  int descriptor = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return -1;
+  char text[4096];
+  ssize_t size = read(descriptor, text, sizeof text - 1);
+  close(descriptor);
+  if (size <= 0) return -1;
+  text[size] = 0;
+  int64_t bytes = 0;
+  for (const char* name : {"Private_Clean:", "Private_Dirty:"}) {
+    const char* at = std::strstr(text, name);
+    if (at == nullptr) return -1;
+    int64_t kib = 0;
+    for (at += std::strlen(name); *at == ' '; ++at) continue;
+    for (; *at >= '0' && *at <= '9'; ++at) kib = kib * 10 + (*at - '0');
+    bytes += kib * 1024;
+  }
+  return bytes;
+}
+
+[[noreturn]] void ChildMain(const Runtime& runtime,
+                            const HeapQuestion& question, Shared* shared,
+                            pid_t parent, uint64_t memory_limit) {
+  child_shared = shared;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) EndChild(ChildStatus::kParentGone);
+  CatchCrashes();
+  CloseDescriptors(question.ids_descriptor);
+  StepBack();
+  heap::Arena arena(memory_limit, OnExhausted);
+  HeapReport report(runtime, question, arena);
+  child_report = &report;
+  shared->sections =
+      report.Write(ReportOf(shared), kReportBytes - sizeof(Shared));
+  if (!shared->sections.complete) EndChild(ChildStatus::kReportTooLarge);
+  // Private pages are our own and those that the service has written since;
+  // giving most of ours back tells them apart.
+  int64_t all = PrivateBytes();
+  arena.ReleaseReserved();
+  int64_t rest = PrivateBytes();
+  if (all >= 0 && rest >= 0) {
+    shared->cow_bytes = std::max<int64_t>(
+        0, rest - static_cast<int64_t>(arena.block_bytes()));
+    shared->peak_bytes = std::max<int64_t>(0, all - shared->cow_bytes);
+  } else {
+    shared->cow_bytes = shared->peak_bytes = -1;
+  }
+  EndChild(shared->sections.ids_written ? ChildStatus::kDone
+                                        : ChildStatus::kIdsNotWritten);
+}
+
+// ---------------------------------------------------------------------------
+// In the service.
+
+/// What one attempt to clone gave. Trivial on purpose, see the header.
+struct CloneResult {
+  pid_t child;
+  int error;
+  bool collecting;
+  bool several_interpreters;
+  int64_t gil_wait_us;
+  int64_t pause_us;
+};
+
+/// Holds the GIL for as long as it takes to copy the process.
+CloneResult Clone(const Runtime& runtime, const HeapQuestion& question,
+                  Shared* shared, uint64_t memory_limit,
+                  const std::atomic<bool>& stop) {
+  CloneResult result = {};
+  result.child = -1;
+  pid_t self = getpid();
+  int64_t before = MonotonicMicroseconds();
+  PyGILState_STATE gil = PyGILState_Ensure();
+  int64_t held = MonotonicMicroseconds();
+  result.gil_wait_us = held - before;
+  result.collecting = IsCollecting(runtime);
+  // 3.12+: another interpreter may have a GIL of its own, which we don't hold.
+  result.several_interpreters =
+      runtime.layout->minor >= 12 &&
+      runtime.interpreter_next(runtime.interpreter_head()) != nullptr;
+  if (!result.collecting && !result.several_interpreters && !stop.load()) {
+    sigset_t all;
+    sigset_t previous;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &previous);
+    result.child = static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0));
+    result.error = errno;
+    if (result.child == 0)
+      ChildMain(runtime, question, shared, self, memory_limit);
+    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+  }
+  PyGILState_Release(gil);
+  result.pause_us = MonotonicMicroseconds() - held;
+  return result;
+}
+
+void Sleep(int milliseconds) {
+  timespec time = {0, milliseconds * 1000000L};
+  nanosleep(&time, nullptr);
+}
+
+/// Waits for the child alone (it has no exit signal, so that only __WALL sees
+/// it and the service's own wait() does not).
+enum class Wait { kEnded, kDeadline, kStopped };
+Wait WaitForChild(pid_t child, int64_t deadline_us,
+                  const std::atomic<bool>& stop) {
+  for (int pause = 1;; pause = std::min(pause + 1, 5)) {
+    int status = 0;
+    pid_t ended = waitpid(child, &status, __WALL | WNOHANG);
+    if (ended == child || (ended < 0 && errno == ECHILD)) return Wait::kEnded;
+    bool late = MonotonicMicroseconds() > deadline_us;
+    if (late || stop.load()) {
+      kill(child, SIGKILL);
+      while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) continue;
+      return late ? Wait::kDeadline : Wait::kStopped;
+    }
+    Sleep(pause);
+  }
+}
+
+std::string SentenceFor(const Shared& shared) {
+  switch (shared.status.load(std::memory_order_acquire)) {
+    case ChildStatus::kDone:
+      return {};
+    case ChildStatus::kArenaExhausted:
+      return "the snapshot ended itself: it ran out of memory for the heap "
+             "graph; free some memory or raise the limit";
+    case ChildStatus::kReportTooLarge:
+      return "the snapshot ended itself: its report would be over " +
+             std::to_string(kReportBytes >> 20) + " MiB";
+    case ChildStatus::kIdsNotWritten:
+      return "the list of object ids could not be written whole; see whether "
+             "the disk is full";
+    case ChildStatus::kCrashed:
+      return "the snapshot crashed (signal " + std::to_string(shared.signal) +
+             ") in the tp_traverse of type '" +
+             std::string(shared.crashed_type) +
+             "'; the service itself is unharmed";
+    case ChildStatus::kParentGone:
+    case ChildStatus::kRunning:
+      break;
+  }
+  return "the snapshot's process was ended from outside (killed, or out of "
+         "memory); the service itself is unharmed";
+}
+
+/// For the child's own memory: half of what is free now.
+uint64_t MemoryLimit() {
+  long pages = sysconf(_SC_AVPHYS_PAGES);
+  long page = sysconf(_SC_PAGESIZE);
+  return pages <= 0 ? uint64_t{1} << 32 : uint64_t(pages) * uint64_t(page) / 2;
+}
+
+}  // namespace
+
+int64_t MonotonicMicroseconds() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
+                                const std::vector<std::string>& watch,
+                                int ids_descriptor, double deadline_seconds,
+                                const std::atomic<bool>& stop) {
+  ChildSnapshot snapshot;
+  SharedMemory memory;
+  if (!memory.ok()) {
+    snapshot.error =
+        "no memory can be shared with the snapshot's process: " +
+        std::string(std::strerror(errno));
+    return snapshot;
+  }
+  std::vector<std::string_view> names(watch.begin(), watch.end());
+  HeapQuestion question{names, ids_descriptor};
+  uint64_t limit = MemoryLimit();
+
+  CloneResult clone = {};
+  constexpr int kTries = 200;  // A collection takes seconds at the most.
+  for (int i = 0; i < kTries && !stop.load(); ++i) {
+    clone = Clone(runtime, question, memory.get(), limit, stop);
+    if (!clone.collecting) break;
+    Sleep(10);
+  }
+  if (stop.load() && clone.child <= 0) {
+    snapshot.aborted = true;
+    return snapshot;
+  }
+  snapshot.gil_wait_us = clone.gil_wait_us;
+  snapshot.pause_us = clone.pause_us;
+  if (clone.several_interpreters) {
+    snapshot.error =
+        "the process runs sub-interpreters, which may have a GIL of their own; "
+        "only processes with one interpreter can be inspected";
+  } else if (clone.collecting) {
+    snapshot.error =
+        "a garbage collection was under way at every try for two seconds; try "
+        "again later";
+  } else if (clone.child < 0) {
+    snapshot.error = "the process cannot be copied: clone: " +
+                     std::string(std::strerror(clone.error));
+  }
+  if (!snapshot.error.empty()) return snapshot;
+
+  int64_t start = MonotonicMicroseconds();
+  Wait wait = WaitForChild(
+      clone.child, start + static_cast<int64_t>(deadline_seconds * 1e6), stop);
+  snapshot.child_ms = (MonotonicMicroseconds() - start) / 1000;
+  if (wait == Wait::kStopped) {
+    snapshot.aborted = true;
+  } else if (wait == Wait::kDeadline) {
+    snapshot.error = "the snapshot was ended after its deadline of " +
+                     std::to_string(static_cast<int>(deadline_seconds)) +
+                     " s; the service itself is unharmed";
+  } else {
+    const Shared& shared = *memory.get();
+    snapshot.error = SentenceFor(shared);
+    if (snapshot.error.empty()) {
+      const HeapSections& sections = shared.sections;
+      const char* at = ReportOf(memory.get());
+      snapshot.members.assign(at, sections.members_size);
+      at += sections.members_size;
+      snapshot.functions.assign(at, sections.functions_size);
+      snapshot.limits.assign(at + sections.functions_size,
+                             sections.limits_size);
+      snapshot.live_bytes = sections.live_bytes;
+      snapshot.floating_bytes = sections.floating_bytes;
+    }
+    snapshot.child_peak_bytes = shared.peak_bytes;
+    snapshot.cow_bytes = shared.cow_bytes;
+  }
+  return snapshot;
+}
+
+}  // namespace inspector

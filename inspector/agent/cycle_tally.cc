@@ -1,0 +1,372 @@
+#include "inspector/agent/cycle_tally.h"
+
+#include <algorithm>
+
+#include "inspector/cpython/code.h"
+#include "inspector/cpython/sizes.h"
+
+namespace inspector {
+
+using heap::ComponentId;
+using heap::NodeId;
+using heap::State;
+using heap::StringId;
+
+namespace {
+
+// A search looks at no more edges than this in all (about 2 s of work); what it
+// leaves out is counted and reported.
+constexpr uint64_t kEdgeBudget = 400'000'000;
+// Components above this size are named by their most telling type alone.
+constexpr uint32_t kLargeComponent = 10'000;
+constexpr size_t kMostSites = 10;
+constexpr size_t kMostHolders = 3;
+constexpr size_t kLongestPath = 64;
+
+uint64_t Mix(uint64_t a, uint64_t b) {
+  uint64_t mixed = (a ^ (b * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
+  return mixed ^ (mixed >> 32);
+}
+
+}  // namespace
+
+bool KeySet::Insert(uint64_t key) {
+  if (key == 0) key = 1;
+  if (++count_ * 2 > slots_.size()) {
+    std::pmr::vector<uint64_t> larger(slots_.size() * 2, 0,
+                                      slots_.get_allocator());
+    for (uint64_t old : slots_) {
+      if (old == 0) continue;
+      size_t at = Mix(old, 1) & (larger.size() - 1);
+      while (larger[at] != 0) at = (at + 1) & (larger.size() - 1);
+      larger[at] = old;
+    }
+    slots_.swap(larger);
+  }
+  size_t mask = slots_.size() - 1;
+  size_t at = Mix(key, 1) & mask;
+  for (; slots_[at] != 0; at = (at + 1) & mask) {
+    if (slots_[at] == key) {
+      --count_;
+      return false;
+    }
+  }
+  slots_[at] = key;
+  return true;
+}
+
+StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
+                  const heap::States& states, NodeLabels& labels,
+                  heap::StringTable& strings, NodeId node) {
+  if (states.of[node] == State::kFloating) return 0;
+  NodeId path[kLongestPath];
+  size_t length = 0;
+  for (NodeId at = node; length < kLongestPath; at = states.holder[at]) {
+    path[length++] = at;
+    if (states.holder[at] == at || states.holder[at] == heap::kNoNode) break;
+  }
+  std::reverse(path, path + length);
+  heap::TextBuffer<4096> text;
+  int index = states.of[node] == State::kInFlight ? walk.FrameHolding(path[0])
+                                                  : -1;
+  if (index >= 0) {
+    const RunningFrame& frame = walk.frames().frames[size_t(index)];
+    FunctionNames names = labels.NamesOf(
+        ReadObject(frame.iframe, runtime.layout->iframe_code));
+    text.Append("thread ").Append(int64_t(frame.native_thread_id));
+    text.Append(", ").Append(strings.text(names.function)).Append(" (");
+    text.Append(strings.text(names.file)).Append(":");
+    text.Append(LineOfInterpreterFrame(*runtime.layout, frame.iframe));
+    text.Append("): ");
+  }
+  std::span<const NodeId> steps(path, length);
+  text.Append(strings.text(labels.LabelOf(path[0])));
+  for (size_t i = 0; i + 1 < length; ++i) {
+    text.Append(strings.text(labels.EdgeName(steps, i, path[i + 1])));
+    text.Append(" → ").Append(strings.text(labels.LabelOf(path[i + 1])));
+  }
+  return strings.Intern(text.text());
+}
+
+CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
+                       const TypeTable& types, NodeLabels& labels,
+                       heap::StringTable& strings,
+                       const heap::Components& components,
+                       const heap::States& states,
+                       std::span<const uint8_t> never,
+                       std::pmr::memory_resource* memory)
+    : runtime_(runtime),
+      walk_(walk),
+      types_(types),
+      labels_(labels),
+      strings_(strings),
+      components_(components),
+      states_(states),
+      never_(never),
+      memory_(memory),
+      graph_(walk.graph()),
+      first_member_(memory),
+      members_(memory),
+      rows_(memory),
+      row_of_string_(memory),
+      closings_(memory),
+      counted_components_(memory) {}
+
+void CycleTally::Run() {
+  ListComponents();
+  heap::CycleFinder finder(graph_, components_, kEdgeBudget, memory_);
+  std::pmr::vector<uint8_t> has_watched(components_.count(), 0, memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    if (!types_[walk_.type(node)].watched) continue;
+    has_watched[components_.of[node]] = 1;
+    finder.ForEachCycle(
+        node, [this](std::span<const NodeId> cycle) { Add(cycle); });
+  }
+  for (ComponentId id = 0; id < components_.count(); ++id)
+    if (has_watched[id] == 0 && !Members(id).empty()) AddComponent(id, finder);
+  skipped_ = finder.skipped_nodes();
+}
+
+/// Groups the nodes of components that hold a cycle: those of two or more
+/// nodes, and single nodes that refer to themselves.
+void CycleTally::ListComponents() {
+  std::pmr::vector<uint8_t> cyclic(components_.count(), 0, memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    ComponentId id = components_.of[node];
+    if (components_.size[id] > 1) {
+      cyclic[id] = 1;
+      continue;
+    }
+    for (heap::Edge edge : graph_.Referents(node))
+      if (edge.referent() == node && !edge.cut()) cyclic[id] = 1;
+  }
+  first_member_.resize(components_.count() + 1, 0);
+  uint32_t next = 0;
+  for (ComponentId id = 0; id < components_.count(); ++id) {
+    first_member_[id] = next;
+    if (cyclic[id] != 0) next += components_.size[id];
+  }
+  first_member_[components_.count()] = next;
+  members_.resize(next);
+  std::pmr::vector<uint32_t> filled(components_.count(), 0, memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    ComponentId id = components_.of[node];
+    if (cyclic[id] != 0) members_[first_member_[id] + filled[id]++] = node;
+  }
+}
+
+std::span<const NodeId> CycleTally::Members(ComponentId id) const {
+  return {members_.data() + first_member_[id],
+          first_member_[id + 1] - first_member_[id]};
+}
+
+/// The node whose type tells most: of the program rather than the interpreter,
+/// then the first by name, then the oldest.
+NodeId CycleTally::Representative(ComponentId component) const {
+  auto members = Members(component);
+  auto before = [this](NodeId a, NodeId b) {
+    const TypeInfo& first = types_[walk_.type(a)];
+    const TypeInfo& second = types_[walk_.type(b)];
+    if (first.is_heap_type != second.is_heap_type) return first.is_heap_type;
+    return strings_.text(first.name) < strings_.text(second.name);
+  };
+  return *std::min_element(members.begin(), members.end(), before);
+}
+
+void CycleTally::AddComponent(ComponentId component,
+                              heap::CycleFinder& finder) {
+  NodeId node = Representative(component);
+  if (components_.size[component] > kLargeComponent)
+    return AddSummary(component, node);
+  // The shortest; of equal ones the first by signature.
+  size_t best_length = 0;
+  StringId best = 0;
+  std::pmr::vector<NodeId> best_cycle(memory_);
+  finder.ForEachCycle(node, [&](std::span<const NodeId> cycle) {
+    if (best != 0 && cycle.size() > best_length) return;
+    StringId signature = labels_.Signature(cycle, true);
+    if (best != 0 && cycle.size() == best_length &&
+        strings_.text(signature) >= strings_.text(best))
+      return;
+    best = signature;
+    best_length = cycle.size();
+    best_cycle.assign(cycle.begin(), cycle.end());
+  });
+  if (best != 0) Add(best_cycle);
+}
+
+void CycleTally::AddSummary(ComponentId component, NodeId node) {
+  heap::TextBuffer<1024> text;
+  text.Append(strings_.text(labels_.LabelOf(node)));
+  text.Append(" → … (a component of over ").Append(kLargeComponent);
+  text.Append(" objects)");
+  Row& row = RowOf(strings_.Intern(text.text()));
+  CountOnce(row, node);
+  CountComponent(row, component);
+}
+
+CycleTally::Row& CycleTally::RowOf(StringId signature) {
+  if (signature >= row_of_string_.size())
+    row_of_string_.resize(strings_.size() + 256, 0);
+  uint32_t& slot = row_of_string_[signature];
+  if (slot == 0) {
+    rows_.emplace_back(memory_);
+    rows_.back().signature = signature;
+    slot = static_cast<uint32_t>(rows_.size());
+  }
+  return rows_[slot - 1];
+}
+
+void CycleTally::Add(std::span<const NodeId> cycle) {
+  Row& row = RowOf(labels_.Signature(cycle, true));
+  NodeId node = cycle.front();
+  uint64_t row_key = uint64_t(row.signature) << 32;
+  if (closings_.Insert(Mix(row_key | node, cycle.back() + 1))) {
+    ++row.closures;
+    AddSites(row, cycle);
+  }
+  CountOnce(row, node);
+  CountComponent(row, components_.of[node]);
+  if (!row.example.empty()) return;
+  for (size_t i = 0; i < cycle.size(); ++i) {
+    row.example.push_back(types_[walk_.type(cycle[i])].name);
+    NodeId next = cycle[(i + 1) % cycle.size()];
+    row.example_edges.push_back(labels_.EdgeName(cycle, i, next));
+    has_unnamed_edges_ |= row.example_edges.back() == 0;
+  }
+}
+
+void CycleTally::CountOnce(Row& row, NodeId node) {
+  if (row.last_node == node) return;  // All cycles of a node come together.
+  row.last_node = node;
+  ++row.count;
+  switch (states_.of[node]) {
+    case State::kPinned:
+      ++row.pinned;
+      break;
+    case State::kInFlight:
+      ++row.in_flight;
+      break;
+    case State::kFloating:
+      ++row.floating;
+      if (never_[node] != 0) ++row.never;
+      break;
+  }
+  if (row.held_by.size() >= kMostHolders) return;
+  StringId holder =
+      HolderOf(runtime_, walk_, states_, labels_, strings_, node);
+  bool known = holder == 0 || std::find(row.held_by.begin(), row.held_by.end(),
+                                        holder) != row.held_by.end();
+  if (!known) row.held_by.push_back(holder);
+}
+
+void CycleTally::CountComponent(Row& row, ComponentId component) {
+  uint64_t key = (uint64_t(row.signature) << 32) | component;
+  if (!counted_components_.Insert(key + 1)) return;
+  for (NodeId member : Members(component)) {
+    ++row.objects;
+    row.bytes += ShallowSize(runtime_, walk_.object(member));
+  }
+}
+
+void CycleTally::AddSites(Row& row, std::span<const NodeId> cycle) {
+  const Layout& layout = *runtime_.layout;
+  bool after_traceback = false;
+  for (NodeId node : cycle) {
+    const PyObject* object = walk_.object(node);
+    TypeKind kind = types_[walk_.type(node)].kind;
+    if (kind == TypeKind::kTraceback && !after_traceback) {
+      // Where it was raised is the innermost entry of the chain.
+      for (const PyObject* next = object; next != nullptr;
+           next = ReadObject(next, layout.traceback_next))
+        object = next;
+      const PyObject* frame = ReadObject(object, layout.traceback_frame);
+      AddSite(row, CodeOfFrame(layout, frame), LineOfTraceback(layout, object),
+              true);
+    } else if (kind == TypeKind::kFrame) {
+      AddSite(row, CodeOfFrame(layout, object), LineOfFrame(layout, object),
+              false);
+    }
+    after_traceback = kind == TypeKind::kTraceback;
+  }
+}
+
+void CycleTally::AddSite(Row& row, const PyObject* code, int line,
+                         bool raised) {
+  if (code == nullptr) return;
+  FunctionNames names = labels_.NamesOf(code);
+  for (Site& site : row.sites) {
+    if (site.line == line && site.file == names.file &&
+        site.function == names.function && site.raised == raised) {
+      ++site.count;
+      return;
+    }
+  }
+  row.sites.push_back({names.file, names.function, line, raised, 1});
+}
+
+void CycleTally::Write(JsonWriter& json) const {
+  std::pmr::vector<uint32_t> order(rows_.size(), 0, memory_);
+  for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [this](uint32_t a, uint32_t b) {
+    const Row& first = rows_[a];
+    const Row& second = rows_[b];
+    if (first.bytes != second.bytes) return first.bytes > second.bytes;
+    return strings_.text(first.signature) < strings_.text(second.signature);
+  });
+  json.BeginArray();
+  for (uint32_t index : order) {
+    const Row& row = rows_[index];
+    std::string_view signature = strings_.text(row.signature);
+    heap::TextBuffer<16> id;
+    AppendHex(id, heap::Fnv32(signature), 8);
+    json.BeginObject();
+    json.Field("id", id.text());
+    json.Field("signature", signature);
+    json.Field("count", row.count);
+    json.Field("closures", row.closures);
+    json.Field("objects", row.objects);
+    json.Field("bytes", row.bytes);
+    json.NullField("retained");
+    json.Field("pinned", row.pinned);
+    json.Field("floating", row.floating);
+    json.Field("in_flight", row.in_flight);
+    json.Field("never", row.never);
+    std::pmr::vector<Site> sites(row.sites, memory_);
+    std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) {
+      if (a.count != b.count) return a.count > b.count;
+      if (a.line != b.line) return a.line < b.line;
+      return a.raised && !b.raised;
+    });
+    json.Key("sites").BeginArray();
+    for (size_t i = 0; i < std::min(sites.size(), kMostSites); ++i) {
+      json.BeginObject();
+      json.Field("file", strings_.text(sites[i].file));
+      json.Field("line", sites[i].line);
+      json.Field("function", strings_.text(sites[i].function));
+      json.Field("role", sites[i].raised ? "raised" : "frame");
+      json.Field("count", sites[i].count);
+      json.EndObject();
+    }
+    json.EndArray();
+    json.Field("sites_total", sites.size());
+    json.Key("example").BeginArray();
+    for (size_t i = 0; i < row.example.size(); ++i) {
+      json.BeginObject();
+      json.Field("type", strings_.text(row.example[i]));
+      if (row.example_edges[i] == 0)
+        json.NullField("edge");
+      else
+        json.Field("edge", strings_.text(row.example_edges[i]));
+      json.EndObject();
+    }
+    json.EndArray();
+    json.Key("held_by").BeginArray();
+    for (StringId holder : row.held_by) json.String(strings_.text(holder));
+    json.EndArray();
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+}  // namespace inspector

@@ -1,0 +1,108 @@
+#pragma once
+
+#include "inspector/agent/json_writer.h"
+#include "inspector/agent/node_labels.h"
+#include "inspector/graph/components.h"
+#include "inspector/graph/cycles.h"
+
+namespace inspector {
+
+/// A set of 64-bit keys; open addressing.
+class KeySet {
+ public:
+  explicit KeySet(std::pmr::memory_resource* memory) : slots_(1024, 0, memory) {}
+  /// True if `key` was not there yet.
+  bool Insert(uint64_t key);
+
+ private:
+  std::pmr::vector<uint64_t> slots_;
+  size_t count_ = 0;
+};
+
+/// Sums cycles by signature. First the shortest cycles through every watched
+/// object (each out-edge its own), then one shortest cycle for every component
+/// that holds no watched object.
+class CycleTally {
+ public:
+  /// `never` says of a floating node whether no collection will take it.
+  CycleTally(const Runtime& runtime, const HeapWalk& walk,
+             const TypeTable& types, NodeLabels& labels,
+             heap::StringTable& strings, const heap::Components& components,
+             const heap::States& states, std::span<const uint8_t> never,
+             std::pmr::memory_resource* memory);
+
+  void Run();
+  /// The value of `cycles`.
+  void Write(JsonWriter& json) const;
+  /// Nodes and components left out because the search was getting too long.
+  uint64_t skipped() const { return skipped_; }
+  bool has_unnamed_edges() const { return has_unnamed_edges_; }
+
+ private:
+  struct Site {
+    heap::StringId file;
+    heap::StringId function;
+    int line;
+    bool raised;
+    uint64_t count;
+  };
+  struct Row {
+    explicit Row(std::pmr::memory_resource* memory)
+        : example(memory), example_edges(memory), sites(memory),
+          held_by(memory) {}
+    heap::StringId signature = 0;
+    heap::NodeId last_node = heap::kNoNode;
+    uint64_t count = 0;
+    uint64_t closures = 0;
+    uint64_t objects = 0;
+    uint64_t bytes = 0;
+    uint64_t pinned = 0;
+    uint64_t floating = 0;
+    uint64_t in_flight = 0;
+    uint64_t never = 0;
+    std::pmr::vector<heap::StringId> example;  // Type names along the cycle.
+    std::pmr::vector<heap::StringId> example_edges;
+    std::pmr::vector<Site> sites;
+    std::pmr::vector<heap::StringId> held_by;
+  };
+
+  void ListComponents();
+  void AddComponent(heap::ComponentId component, heap::CycleFinder& finder);
+  void Add(std::span<const heap::NodeId> cycle);
+  void AddSummary(heap::ComponentId component, heap::NodeId node);
+  Row& RowOf(heap::StringId signature);
+  void CountOnce(Row& row, heap::NodeId node);
+  void CountComponent(Row& row, heap::ComponentId component);
+  void AddSites(Row& row, std::span<const heap::NodeId> cycle);
+  void AddSite(Row& row, const PyObject* code, int line, bool raised);
+  heap::NodeId Representative(heap::ComponentId component) const;
+  std::span<const heap::NodeId> Members(heap::ComponentId component) const;
+
+  const Runtime& runtime_;
+  const HeapWalk& walk_;
+  const TypeTable& types_;
+  NodeLabels& labels_;
+  heap::StringTable& strings_;
+  const heap::Components& components_;
+  const heap::States& states_;
+  std::span<const uint8_t> never_;
+  std::pmr::memory_resource* memory_;
+  heap::HeapGraph graph_;
+
+  std::pmr::vector<uint32_t> first_member_;  // By component; of two or more.
+  std::pmr::vector<heap::NodeId> members_;
+  std::pmr::vector<Row> rows_;
+  std::pmr::vector<uint32_t> row_of_string_;  // By StringId; row + 1.
+  KeySet closings_;
+  KeySet counted_components_;
+  uint64_t skipped_ = 0;
+  bool has_unnamed_edges_ = false;
+};
+
+/// How a pinned or in-flight node is held: the shortest path from a root, or
+/// the thread, function and line of the frame. Empty text (0) if floating.
+heap::StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
+                        const heap::States& states, NodeLabels& labels,
+                        heap::StringTable& strings, heap::NodeId node);
+
+}  // namespace inspector

@@ -1,0 +1,483 @@
+#include "inspector/agent/heap_report.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "inspector/agent/cycle_tally.h"
+#include "inspector/cpython/code.h"
+#include "inspector/cpython/collector_state.h"
+#include "inspector/cpython/sizes.h"
+
+namespace inspector {
+namespace {
+
+using heap::NodeId;
+using heap::State;
+using heap::StringId;
+
+/// Counts of all objects whose types share one name.
+struct TypeRow {
+  StringId name = 0;
+  bool watched = false;
+  NodeId first = heap::kNoNode;  // An example; pinned before in flight.
+  uint64_t count = 0;
+  uint64_t bytes = 0;
+  uint64_t pinned = 0;
+  uint64_t pinned_bytes = 0;
+  uint64_t floating = 0;
+  uint64_t in_flight = 0;
+  uint64_t never = 0;
+  uint64_t generations[3] = {};
+};
+
+struct Totals {
+  uint64_t bytes = 0;
+  uint64_t floating_objects = 0;
+  uint64_t floating_bytes = 0;
+  uint64_t never_objects = 0;
+  uint64_t frozen_garbage = 0;
+};
+
+/// Everything that needs the finished walk. Lives on the child's stack.
+class Analysis {
+ public:
+  Analysis(const Runtime& runtime, const HeapQuestion& question,
+           HeapWalk& walk, TypeTable& types, heap::StringTable& strings,
+           std::pmr::memory_resource* memory)
+      : runtime_(runtime),
+        question_(question),
+        walk_(walk),
+        types_(types),
+        strings_(strings),
+        memory_(memory),
+        graph_(walk.graph()),
+        collector_(ReadCollectorState(runtime)),
+        labels_(runtime, walk, types, strings, memory),
+        states_(memory),
+        never_(memory),
+        rows_(memory) {}
+
+  void Run() {
+    states_ = heap::FindStates(graph_, walk_.flags(), memory_);
+    MarkFrozenGarbage();
+    MarkNever();
+    CountTypes();
+  }
+
+  void WriteHeap(JsonWriter& json) const;
+  void WriteCollector(JsonWriter& json) const;
+  void WriteWatched(JsonWriter& json);
+  void WriteCycles(JsonWriter& json);
+  void WriteFunctions(JsonWriter& json);
+  void WriteLimits(JsonWriter& json) const;
+  bool WriteIds(int descriptor) const;
+  int64_t floating_bytes() const {
+    return static_cast<int64_t>(totals_.floating_bytes);
+  }
+  int64_t live_bytes() const {
+    return static_cast<int64_t>(totals_.bytes - totals_.floating_bytes);
+  }
+
+ private:
+  bool IsFrozen(NodeId node) const {
+    return (walk_.flags()[node] & heap::kFrozen) != 0;
+  }
+  bool IsTracked(NodeId node) const {
+    return (walk_.flags()[node] & heap::kTracked) != 0;
+  }
+  void MarkFrozenGarbage();
+  void MarkNever();
+  void CountTypes();
+  bool IsInWatchedModule(const PyObject* function) const;
+
+  const Runtime& runtime_;
+  const HeapQuestion& question_;
+  HeapWalk& walk_;
+  TypeTable& types_;
+  heap::StringTable& strings_;
+  std::pmr::memory_resource* memory_;
+  heap::HeapGraph graph_;
+  CollectorState collector_;
+  NodeLabels labels_;
+  heap::States states_;
+  std::pmr::vector<uint8_t> never_;  // By node: no collection takes it.
+  std::pmr::vector<TypeRow> rows_;
+  Totals totals_;
+  uint64_t skipped_ = 0;
+  bool has_unnamed_edges_ = false;
+};
+
+/// Frozen objects are outside the collector's rule; with them in it, those that
+/// nothing reaches are garbage that no collection takes.
+void Analysis::MarkFrozenGarbage() {
+  if (walk_.frozen_count() == 0) return;
+  auto garbage = heap::FindUnreachable(
+      graph_, walk_.flags(), heap::kTracked | heap::kFrozen,
+      heap::kPermanentRoot, memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    if (!IsFrozen(node) || garbage[node] == 0) continue;
+    states_.of[node] = State::kFloating;
+    ++totals_.frozen_garbage;
+  }
+}
+
+void Analysis::MarkNever() {
+  never_.resize(graph_.node_count(), 0);
+  bool off = !collector_.enabled || collector_.thresholds[0] == 0;
+  std::pmr::vector<NodeId> uncollectable(memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    if (states_.of[node] != State::kFloating) continue;
+    if (off || IsFrozen(node)) never_[node] = 1;
+    // Legacy finalizers (tp_del) and all they reach: gc.garbage.
+    const PyObject* type = types_[walk_.type(node)].type;
+    if (IsTracked(node) && never_[node] == 0 &&
+        ReadPointer(type, runtime_.layout->type_del) != nullptr) {
+      never_[node] = 1;
+      uncollectable.push_back(node);
+    }
+  }
+  while (!uncollectable.empty()) {
+    NodeId node = uncollectable.back();
+    uncollectable.pop_back();
+    for (heap::Edge edge : graph_.Referents(node)) {
+      NodeId referent = edge.referent();
+      if (states_.of[referent] != State::kFloating || never_[referent] != 0)
+        continue;
+      never_[referent] = 1;
+      uncollectable.push_back(referent);
+    }
+  }
+}
+
+void Analysis::CountTypes() {
+  std::pmr::vector<uint32_t> row_of(strings_.size(), 0, memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    const TypeInfo& type = types_[walk_.type(node)];
+    uint32_t& slot = row_of[type.name];
+    if (slot == 0) {
+      rows_.push_back({});
+      rows_.back().name = type.name;
+      slot = static_cast<uint32_t>(rows_.size());
+    }
+    TypeRow& row = rows_[slot - 1];
+    row.watched |= type.watched;
+    uint64_t size = ShallowSize(runtime_, walk_.object(node));
+    ++row.count;
+    row.bytes += size;
+    totals_.bytes += size;
+    int generation = walk_.GenerationOf(node);
+    if (generation >= 0) ++row.generations[generation];
+    State state = states_.of[node];
+    if (row.first == heap::kNoNode || state < states_.of[row.first])
+      row.first = node;
+    switch (state) {
+      case State::kPinned:
+        ++row.pinned;
+        row.pinned_bytes += size;
+        break;
+      case State::kInFlight:
+        ++row.in_flight;
+        break;
+      case State::kFloating:
+        ++row.floating;
+        if (never_[node] != 0) ++row.never;
+        if (IsFrozen(node)) break;
+        totals_.floating_bytes += size;
+        if (!IsTracked(node)) break;
+        ++totals_.floating_objects;
+        if (never_[node] != 0) ++totals_.never_objects;
+        break;
+    }
+  }
+  std::sort(rows_.begin(), rows_.end(),
+            [this](const TypeRow& a, const TypeRow& b) {
+              if (a.bytes != b.bytes) return a.bytes > b.bytes;
+              return strings_.text(a.name) < strings_.text(b.name);
+            });
+}
+
+void Analysis::WriteHeap(JsonWriter& json) const {
+  json.BeginObject();
+  json.Field("objects", graph_.node_count());
+  json.Field("tracked", walk_.tracked_count());
+  json.Field("bytes", totals_.bytes);
+  json.Field("floating_objects", totals_.floating_objects);
+  json.Field("floating_bytes", totals_.floating_bytes);
+  json.Field("frozen_garbage", totals_.frozen_garbage);
+  json.NullField("accounted_share");
+  json.Key("types").BeginArray();
+  for (const TypeRow& row : rows_) {
+    json.BeginObject();
+    json.Field("type", strings_.text(row.name));
+    json.Field("count", row.count);
+    json.Field("bytes", row.bytes);
+    json.Field("pinned", row.pinned);
+    json.Field("pinned_bytes", row.pinned_bytes);
+    json.Field("floating", row.floating);
+    json.Field("in_flight", row.in_flight);
+    json.Field("never", row.never);
+    json.NullField("retained");
+    json.Key("generations").BeginArray();
+    for (uint64_t count : row.generations) json.Int(int64_t(count));
+    json.EndArray();
+    json.EndObject();
+  }
+  json.EndArray();
+  json.EndObject();
+}
+
+void Analysis::WriteCollector(JsonWriter& json) const {
+  json.BeginObject();
+  WriteCollectorState(collector_, json);
+  json.Field("frozen", walk_.frozen_count());
+  // Modules/gcmodule.c, gc_collect_generations: a full collection waits for
+  // pending survivors above a quarter of the old heap, and for the count of
+  // generation-1 collections to pass its threshold.
+  bool never = !collector_.enabled || collector_.thresholds[0] == 0;
+  json.Key("full_collection").BeginObject();
+  if (never) {
+    json.NullField("needs_survivors");
+    json.NullField("needs_gen1_collections");
+    json.Field("frees_bytes", 0);
+  } else {
+    json.Field("needs_survivors",
+               std::max<int64_t>(0, collector_.long_lived_total / 4 -
+                                        collector_.long_lived_pending));
+    json.Field("needs_gen1_collections",
+               std::max(0, collector_.thresholds[2] + 1 -
+                               collector_.counts[2]));
+    json.Field("frees_bytes", totals_.floating_bytes);
+  }
+  json.EndObject();
+  json.EndObject();
+}
+
+void Analysis::WriteWatched(JsonWriter& json) {
+  json.BeginArray();
+  for (const TypeRow& row : rows_) {
+    if (!row.watched) continue;
+    json.BeginObject();
+    json.Field("type", strings_.text(row.name));
+    json.Field("alive", row.count);
+    json.Field("pinned", row.pinned);
+    json.Field("floating", row.floating);
+    json.Field("in_flight", row.in_flight);
+    json.Field("never", row.never);
+    json.Key("example").BeginObject();
+    State state = states_.of[row.first];
+    json.Field("state", state == State::kPinned     ? "pinned"
+                        : state == State::kInFlight ? "in_flight"
+                                                    : "floating");
+    json.Key("path").BeginArray();
+    StringId holder =
+        HolderOf(runtime_, walk_, states_, labels_, strings_, row.first);
+    if (holder != 0) json.String(strings_.text(holder));
+    json.EndArray();
+    json.EndObject();
+    json.EndObject();
+  }
+  // What was asked for and is not there is an answer too.
+  for (std::string_view wanted : question_.watch) {
+    bool met = false;
+    for (TypeId id = 0; id < types_.size(); ++id)
+      met = met || types_.Matches(id, wanted);
+    if (met) continue;
+    json.BeginObject();
+    json.Field("type", wanted);
+    for (const char* count :
+         {"alive", "pinned", "floating", "in_flight", "never"})
+      json.Field(count, 0);
+    json.NullField("example");
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void Analysis::WriteCycles(JsonWriter& json) {
+  heap::Components components = heap::FindComponents(graph_, memory_);
+  CycleTally tally(runtime_, walk_, types_, labels_, strings_, components,
+                   states_, never_, memory_);
+  tally.Run();
+  tally.Write(json);
+  skipped_ = tally.skipped();
+  has_unnamed_edges_ = tally.has_unnamed_edges();
+}
+
+bool Analysis::IsInWatchedModule(const PyObject* function) const {
+  const PyObject* module =
+      ReadObject(function, runtime_.layout->function_module);
+  if (!IsText(runtime_, module)) return false;
+  heap::TextBuffer<512> text;
+  text.set_end(AppendText(*runtime_.layout, module, text.end(), text.limit()));
+  std::string_view name = text.text();
+  for (std::string_view wanted : question_.watch)
+    if (wanted.size() > name.size() && wanted.starts_with(name) &&
+        wanted[name.size()] == '.')
+      return true;
+  return false;
+}
+
+void Analysis::WriteFunctions(JsonWriter& json) {
+  const Layout& layout = *runtime_.layout;
+  struct Found {
+    StringId function;
+    StringId file;
+    uint64_t hash;
+  };
+  std::pmr::vector<Found> found(memory_);
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    if (types_[walk_.type(node)].kind != TypeKind::kFunction) continue;
+    const PyObject* function = walk_.object(node);
+    if (!IsInWatchedModule(function)) continue;
+    heap::TextBuffer<1024> name;
+    name.set_end(AppendText(layout,
+                            ReadObject(function, layout.function_module),
+                            name.end(), name.limit()));
+    name.Append(".");
+    name.set_end(AppendText(layout,
+                            ReadObject(function, layout.function_qualname),
+                            name.end(), name.limit()));
+    const PyObject* code = ReadObject(function, layout.function_code);
+    found.push_back({strings_.Intern(name.text()), labels_.NamesOf(code).file,
+                     HashOfCode(runtime_, code)});
+  }
+  auto order = [this](const Found& a, const Found& b) {
+    if (a.function != b.function)
+      return strings_.text(a.function) < strings_.text(b.function);
+    return a.hash < b.hash;
+  };
+  std::sort(found.begin(), found.end(), order);
+  json.BeginArray();
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (i > 0 && found[i].function == found[i - 1].function &&
+        found[i].hash == found[i - 1].hash)
+      continue;
+    heap::TextBuffer<16> hash;
+    AppendHex(hash, found[i].hash, 16);
+    json.BeginObject();
+    json.Field("function", strings_.text(found[i].function));
+    json.Field("file", strings_.text(found[i].file));
+    json.Field("hash", hash.text());
+    json.EndObject();
+  }
+  json.EndArray();
+}
+
+void Analysis::WriteLimits(JsonWriter& json) const {
+  auto add = [&json](const char* field, std::string_view reason) {
+    json.BeginObject();
+    json.Field("field", field);
+    json.Field("reason", reason);
+    json.EndObject();
+  };
+  add("heap.accounted_share",
+      "references outside tp_traverse are not walked yet");
+  add("heap.types.retained", "retained sizes are not computed yet");
+  add("cycles.retained", "retained sizes are not computed yet");
+  if (has_unnamed_edges_)
+    add("cycles.example.edge", "this kind of reference has no known name");
+  if (!collector_.enabled || collector_.thresholds[0] == 0) {
+    add("gc.full_collection.needs_survivors",
+        "the collector is off: no collection will come by itself");
+    add("gc.full_collection.needs_gen1_collections",
+        "the collector is off: no collection will come by itself");
+  }
+  if (skipped_ > 0) {
+    heap::TextBuffer<256> reason;
+    reason.Append("cycles of ").Append(int64_t(skipped_));
+    reason.Append(" objects were left out: the search grew too long");
+    add("cycles", reason.text());
+  }
+}
+
+bool Analysis::WriteIds(int descriptor) const {
+  char buffer[1 << 16];
+  size_t used = 0;
+  auto flush = [&] {
+    for (size_t written = 0; written < used;) {
+      ssize_t step = write(descriptor, buffer + written, used - written);
+      if (step <= 0) return false;
+      written += static_cast<size_t>(step);
+    }
+    used = 0;
+    return true;
+  };
+  NodeId end = walk_.tracked_count() + walk_.frozen_count();
+  for (NodeId node = 0; node < end; ++node) {
+    constexpr std::string_view kStates[] = {"pinned", "floating", "in_flight"};
+    heap::TextBuffer<1024> line;
+    line.Append("0x").Append(
+        int64_t(reinterpret_cast<intptr_t>(walk_.object(node))), 16);
+    line.Append(" ").Append(strings_.text(types_[walk_.type(node)].name));
+    line.Append(" ");
+    line.Append(IsFrozen(node) ? std::string_view("frozen")
+                               : kStates[int(states_.of[node])]);
+    line.Append("\n");
+    if (used + line.text().size() > sizeof buffer && !flush()) return false;
+    std::copy(line.text().begin(), line.text().end(), buffer + used);
+    used += line.text().size();
+  }
+  return flush();
+}
+
+}  // namespace
+
+void WriteCollectorState(const CollectorState& state, JsonWriter& json) {
+  json.Field("enabled", state.enabled);
+  json.Key("thresholds").BeginArray();
+  for (int threshold : state.thresholds) json.Int(threshold);
+  json.EndArray();
+  json.Key("counts").BeginArray();
+  for (int count : state.counts) json.Int(count);
+  json.EndArray();
+  json.Key("stats").BeginArray();
+  for (const CollectorState::Generation& generation : state.stats) {
+    json.BeginObject();
+    json.Field("collections", generation.collections);
+    json.Field("collected", generation.collected);
+    json.Field("uncollectable", generation.uncollectable);
+    json.EndObject();
+  }
+  json.EndArray();
+  json.Field("long_lived_total", state.long_lived_total);
+  json.Field("long_lived_pending", state.long_lived_pending);
+}
+
+HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
+                       heap::Arena& arena)
+    : runtime_(runtime),
+      question_(question),
+      arena_(arena),
+      strings_(&arena),
+      types_(runtime, strings_, question.watch, &arena),
+      walk_(runtime, types_, arena) {}
+
+HeapSections HeapReport::Write(char* begin, size_t size) {
+  HeapSections sections;
+  walk_.Run();
+  Analysis analysis(runtime_, question_, walk_, types_, strings_, &arena_);
+  analysis.Run();
+  JsonWriter members(begin, size);
+  analysis.WriteHeap(members.Key("heap"));
+  analysis.WriteCollector(members.Key("gc"));
+  analysis.WriteWatched(members.Key("watched"));
+  analysis.WriteCycles(members.Key("cycles"));
+  sections.members_size = members.size();
+  begin += members.size();
+  size -= members.size();
+  JsonWriter functions(begin, size);
+  analysis.WriteFunctions(functions);
+  sections.functions_size = functions.size();
+  JsonWriter limits(begin + functions.size(), size - functions.size());
+  analysis.WriteLimits(limits);
+  sections.limits_size = limits.size();
+  sections.floating_bytes = analysis.floating_bytes();
+  sections.live_bytes = analysis.live_bytes();
+  sections.complete = !members.full() && !functions.full() && !limits.full();
+  if (question_.ids_descriptor >= 0)
+    sections.ids_written = analysis.WriteIds(question_.ids_descriptor);
+  return sections;
+}
+
+}  // namespace inspector

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "inspector/agent/json_writer.h"
+#include "inspector/cpython/collector_state.h"
+#include "inspector/cpython/heap_walk.h"
+
+namespace inspector {
+
+/// What a snapshot is asked for.
+struct HeapQuestion {
+  std::span<const std::string_view> watch;  // Types, see TypeTable.
+  int ids_descriptor = -1;  // Where to list every tracked object, or -1.
+};
+
+/// Where the parts of a finished report lie in the writer's memory. The agent,
+/// which may allocate, puts the document together.
+struct HeapSections {
+  size_t members_size = 0;    // "heap": …, "gc": …, "watched": …, "cycles": …
+  size_t functions_size = 0;  // Then an array, the value of code.functions.
+  size_t limits_size = 0;     // Then entries of `limits`, without brackets.
+  int64_t live_bytes = 0;
+  int64_t floating_bytes = 0;
+  bool ids_written = true;
+  bool complete = true;  // False if the memory was too small.
+};
+
+/// What one walk found, in the order in which the child works it out.
+/// `traversing` of the walk names the type at work should foreign code crash.
+class HeapReport {
+ public:
+  HeapReport(const Runtime& runtime, const HeapQuestion& question,
+             heap::Arena& arena);
+
+  const HeapWalk& walk() const { return walk_; }
+  const TypeTable& types() const { return types_; }
+  std::string_view text(heap::StringId id) const { return strings_.text(id); }
+
+  /// Walks, analyses and writes what only the heap can tell into
+  /// [begin, begin + size). Runs in the child.
+  HeapSections Write(char* begin, size_t size);
+
+ private:
+  const Runtime& runtime_;
+  const HeapQuestion& question_;
+  heap::Arena& arena_;
+  heap::StringTable strings_;
+  TypeTable types_;
+  HeapWalk walk_;
+};
+
+/// Members of `gc` that need no walk: enabled, thresholds, counts, stats and the
+/// long-lived figures.
+void WriteCollectorState(const CollectorState& state, JsonWriter& json);
+
+}  // namespace inspector

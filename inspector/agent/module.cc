@@ -1,0 +1,190 @@
+// What Python loads. `start()` finds and verifies the interpreter, opens the
+// socket and starts the agent; everything else happens on the agent's thread.
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "inspector/agent/agent.h"
+#include "inspector/cpython/py_ref.h"
+
+namespace inspector {
+namespace {
+
+// One per process. Never deleted: other threads may still be reading it when
+// the interpreter goes. Set and read with the GIL.
+Agent* the_agent = nullptr;
+
+/// Thrown when Python's error indicator is set already.
+struct PythonError {};
+
+PyRef Checked(PyObject* object) {
+  if (object == nullptr) throw PythonError();
+  return PyRef::Steal(object);
+}
+
+/// Runs `body` and turns what it throws into a Python exception: nothing may
+/// unwind through the interpreter's C frames.
+template <typename Body>
+PyObject* ReturnToPython(Body body) noexcept {
+  try {
+    return body().release();
+  } catch (const PythonError&) {  // The error indicator is set already.
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+PyRef None() { return PyRef::Borrow(Py_None); }
+
+void StopWithoutGil() {
+  if (the_agent == nullptr) return;
+  // The thread may be waiting for the GIL to take a snapshot.
+  Py_BEGIN_ALLOW_THREADS
+  the_agent->Stop();
+  Py_END_ALLOW_THREADS
+}
+
+/// For Py_AddPendingCall: runs on the main thread, between two instructions.
+int StartLater(void* /*unused*/) noexcept {
+  if (the_agent != nullptr) the_agent->Start();
+  return 0;
+}
+
+PyObject* AtExit(PyObject*, PyObject*) {
+  StopWithoutGil();
+  Agent* agent = the_agent;
+  the_agent = nullptr;
+  delete agent;  // Removes the socket.
+  Py_RETURN_NONE;
+}
+
+// 3.12 and later warn when a process with several threads forks, and count the
+// kernel's threads: ours must not be there (Modules/posixmodule.c,
+// warn_about_fork_with_threads).
+PyObject* BeforeFork(PyObject*, PyObject*) {
+  if (the_agent != nullptr && the_agent->runtime().layout->minor >= 12)
+    StopWithoutGil();
+  Py_RETURN_NONE;
+}
+
+PyObject* AfterForkInParent(PyObject*, PyObject*) {
+  if (the_agent == nullptr) Py_RETURN_NONE;
+  // 3.12 counts before this hook runs, 3.13 after it.
+  if (the_agent->runtime().layout->minor >= 13)
+    Py_AddPendingCall(StartLater, nullptr);
+  else
+    the_agent->Start();
+  Py_RETURN_NONE;
+}
+
+PyObject* AfterForkInChild(PyObject*, PyObject*) {
+  Agent* agent = the_agent;
+  the_agent = nullptr;
+  if (agent == nullptr) Py_RETURN_NONE;
+  Runtime runtime = agent->runtime();
+  Settings settings = agent->settings();
+  std::vector<std::string> path = agent->path();
+  agent->AbandonInChild();  // Its memory is left: the thread may have held it.
+  if (settings.children == "none") Py_RETURN_NONE;
+  try {
+    the_agent = new Agent(std::move(runtime), std::move(settings),
+                          std::move(path));
+    Py_AddPendingCall(StartLater, nullptr);
+  } catch (const std::exception&) {
+    the_agent = nullptr;  // A worker without an agent still works.
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef at_exit = {"cyclescope_stop", AtExit, METH_NOARGS, nullptr};
+PyMethodDef before_fork = {"cyclescope_before_fork", BeforeFork, METH_NOARGS,
+                           nullptr};
+PyMethodDef after_fork_in_parent = {"cyclescope_after_fork_in_parent",
+                                    AfterForkInParent, METH_NOARGS, nullptr};
+PyMethodDef after_fork_in_child = {"cyclescope_after_fork_in_child",
+                                   AfterForkInChild, METH_NOARGS, nullptr};
+
+void RegisterHooks() {
+  PyRef atexit = Checked(PyImport_ImportModule("atexit"));
+  PyRef stop = Checked(PyCFunction_New(&at_exit, nullptr));
+  Checked(PyObject_CallMethod(atexit.get(), "register", "O", stop.get()));
+  PyRef os = Checked(PyImport_ImportModule("os"));
+  PyRef reg = Checked(PyObject_GetAttrString(os.get(), "register_at_fork"));
+  PyRef none = Checked(PyTuple_New(0));
+  PyRef before = Checked(PyCFunction_New(&before_fork, nullptr));
+  PyRef in_parent = Checked(PyCFunction_New(&after_fork_in_parent, nullptr));
+  PyRef in_child = Checked(PyCFunction_New(&after_fork_in_child, nullptr));
+  PyRef names = Checked(Py_BuildValue(
+      "{sOsOsO}", "before", before.get(), "after_in_parent", in_parent.get(),
+      "after_in_child", in_child.get()));
+  Checked(PyObject_Call(reg.get(), none.get(), names.get()));
+}
+
+std::vector<std::string> SearchPath() {
+  std::vector<std::string> path;
+  PyObject* entries = PySys_GetObject("path");  // Borrowed.
+  for (Py_ssize_t i = 0; entries != nullptr && i < PyList_Size(entries); ++i) {
+    PyObject* entry = PyList_GetItem(entries, i);
+    if (!PyUnicode_Check(entry)) continue;
+    PyRef bytes = PyRef::Steal(PyUnicode_EncodeFSDefault(entry));
+    if (bytes)
+      path.emplace_back(PyBytes_AsString(bytes.get()));
+    else
+      PyErr_Clear();
+  }
+  return path;
+}
+
+PyObject* Start(PyObject*, PyObject*) {
+  return ReturnToPython([] {
+    if (the_agent != nullptr) return None();
+    Settings settings = ReadSettings();
+    Runtime runtime;
+    std::string mismatch = FindRuntime(runtime);
+    if (!mismatch.empty()) throw std::runtime_error(mismatch);
+    auto agent = std::make_unique<Agent>(std::move(runtime),
+                                         std::move(settings), SearchPath());
+    RegisterHooks();
+    if (!agent->Start())
+      throw std::runtime_error("the system refuses a thread for the agent");
+    the_agent = agent.release();
+    // Programs that this one starts inherit it and stay unarmed; the hook
+    // looks at it. os.environ was read before and does not show it.
+    setenv("CYCLESCOPE_ARMED", std::to_string(getpid()).c_str(), 1);
+    return None();
+  });
+}
+
+PyMethodDef methods[] = {
+    {"start", Start, METH_NOARGS,
+     "Verify the interpreter, open the socket and start the agent thread.\n\n"
+     "Raises RuntimeError with one sentence if this interpreter is not known\n"
+     "or the socket cannot be made; nothing is left behind then. A second\n"
+     "call does nothing."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyModuleDef module = {PyModuleDef_HEAD_INIT,
+                      "_cyclescope",
+                      "The inspector of cyclescope; see start().",
+                      -1,
+                      methods,
+                      nullptr,
+                      nullptr,
+                      nullptr,
+                      nullptr};
+
+}  // namespace
+}  // namespace inspector
+
+PyMODINIT_FUNC PyInit__cyclescope() {
+  return PyModule_Create(&inspector::module);
+}

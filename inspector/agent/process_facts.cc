@@ -1,0 +1,191 @@
+#include "inspector/agent/process_facts.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "inspector/agent/child.h"
+
+namespace inspector {
+namespace {
+
+/// A small file whole; empty if it can't be read.
+std::string ReadFile(const std::string& path) {
+  int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return {};
+  std::string text;
+  char buffer[4096];
+  for (ssize_t size; (size = read(descriptor, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<size_t>(size));
+  close(descriptor);
+  return text;
+}
+
+/// The number behind `name` at the start of a line.
+std::optional<int64_t> NumberAfter(const std::string& text,
+                                   const std::string& name) {
+  size_t at = text.rfind(name, 0) == 0 ? 0 : text.find("\n" + name);
+  if (at == std::string::npos) return std::nullopt;
+  at += name.size() + (at == 0 && text.rfind(name, 0) == 0 ? 0 : 1);
+  return std::strtoll(text.c_str() + at, nullptr, 10);
+}
+
+std::optional<int64_t> KibibytesAfter(const std::string& text,
+                                      const std::string& name) {
+  auto value = NumberAfter(text, name);
+  if (value) *value *= 1024;
+  return value;
+}
+
+std::string Iso(time_t time) {
+  tm parts = {};
+  gmtime_r(&time, &parts);
+  char text[32];
+  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace
+
+ProcessMemory ReadProcessMemory() {
+  std::string status = ReadFile("/proc/self/status");
+  ProcessMemory memory;
+  memory.rss = KibibytesAfter(status, "VmRSS:");
+  memory.anon = KibibytesAfter(status, "RssAnon:");
+  memory.file = KibibytesAfter(status, "RssFile:");
+  memory.shared = KibibytesAfter(status, "RssShmem:");
+  memory.swap = KibibytesAfter(status, "VmSwap:");
+  memory.threads = NumberAfter(status, "Threads:");
+  return memory;
+}
+
+std::optional<MallocFigures> ReadMalloc() {
+  Dl_info info = {};
+  void* used = dlsym(RTLD_DEFAULT, "malloc");
+  if (used == nullptr || dladdr(used, &info) == 0 ||
+      info.dli_fname == nullptr ||
+      std::strstr(info.dli_fname, "libc.so") == nullptr)
+    return std::nullopt;
+  int64_t before = MonotonicMicroseconds();
+  struct mallinfo2 figures = mallinfo2();
+  MallocFigures result;
+  result.took_us = MonotonicMicroseconds() - before;
+  result.used = static_cast<int64_t>(figures.uordblks + figures.hblkhd);
+  result.free = static_cast<int64_t>(figures.fordblks);
+  return result;
+}
+
+std::optional<CgroupMemory> ReadCgroup() {
+  // /proc/PID/cgroup: "4:memory:/path" (v1), "0::/path" (v2), or both.
+  std::string groups = ReadFile("/proc/self/cgroup");
+  CgroupMemory memory;
+  std::string path;
+  for (size_t begin = 0; begin < groups.size();) {
+    size_t end = std::min(groups.find('\n', begin), groups.size());
+    std::string line = groups.substr(begin, end - begin);
+    begin = end + 1;
+    size_t first = line.find(':');
+    size_t second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    std::string controllers = line.substr(first + 1, second - first - 1);
+    if (("," + controllers + ",").find(",memory,") != std::string::npos) {
+      memory.version = 1;
+      path = line.substr(second + 1);
+    } else if (controllers.empty() && memory.version == 0) {
+      memory.version = 2;
+      path = line.substr(second + 1);
+    }
+  }
+  if (memory.version == 0) return std::nullopt;
+  std::string root =
+      memory.version == 1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+  // In a container the path is the host's, the mount shows our own group.
+  for (const std::string& directory : {root + path, root}) {
+    std::string stat = ReadFile(directory + "/memory.stat");
+    if (stat.empty()) continue;
+    memory.directory = directory;
+    bool v1 = memory.version == 1;
+    memory.anon = NumberAfter(stat, v1 ? "total_rss " : "anon ");
+    std::string usage = ReadFile(
+        directory + (v1 ? "/memory.usage_in_bytes" : "/memory.current"));
+    std::string limit = ReadFile(
+        directory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"));
+    if (!usage.empty()) memory.usage = std::atoll(usage.c_str());
+    constexpr int64_t kNoLimit = int64_t{1} << 60;
+    if (!limit.empty() && limit.rfind("max", 0) != 0 &&
+        std::atoll(limit.c_str()) < kNoLimit)
+      memory.limit = std::atoll(limit.c_str());
+    return memory;
+  }
+  return std::nullopt;
+}
+
+std::vector<Package> ListPackages(const std::vector<std::string>& path) {
+  std::vector<Package> packages;
+  for (const std::string& directory : path) {
+    std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()),
+                                                closedir);
+    if (!entries) continue;
+    size_t first_here = packages.size();
+    while (const dirent* entry = readdir(entries.get())) {
+      constexpr std::string_view kSuffix = ".dist-info";
+      std::string name = entry->d_name;
+      size_t dash = name.find('-');
+      if (dash == std::string::npos || !std::string_view(name).ends_with(kSuffix))
+        continue;
+      Package package{name.substr(0, dash),
+                      name.substr(dash + 1,
+                                  name.size() - dash - 1 - kSuffix.size())};
+      std::replace(package.name.begin(), package.name.end(), '_', '-');
+      std::transform(package.name.begin(), package.name.end(),
+                     package.name.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
+      bool known = std::any_of(packages.begin(),
+                               packages.begin() + long(first_here),
+                               [&](const Package& other) {
+                                 return other.name == package.name;
+                               });
+      if (!known) packages.push_back(std::move(package));
+    }
+  }
+  std::sort(packages.begin(), packages.end(),
+            [](const Package& a, const Package& b) { return a.name < b.name; });
+  return packages;
+}
+
+std::string ExecutablePath() {
+  char path[4096];
+  ssize_t size = readlink("/proc/self/exe", path, sizeof path);
+  return size <= 0 ? "" : std::string(path, static_cast<size_t>(size));
+}
+
+std::string StartedAt() {
+  // Field 22 of /proc/self/stat, in ticks since boot; the name may hold spaces.
+  std::string stat = ReadFile("/proc/self/stat");
+  size_t at = stat.rfind(')');
+  if (at == std::string::npos) return {};
+  const char* text = stat.c_str() + at + 1;
+  for (int field = 3; field <= 22; ++field) {
+    while (*text == ' ') ++text;
+    if (field == 22) break;
+    while (*text != ' ' && *text != 0) ++text;
+  }
+  double seconds = std::strtod(text, nullptr) / sysconf(_SC_CLK_TCK);
+  timespec now = {};
+  timespec boot = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  clock_gettime(CLOCK_BOOTTIME, &boot);
+  return Iso(now.tv_sec - boot.tv_sec + static_cast<time_t>(seconds));
+}
+
+std::string TimeNow() { return Iso(time(nullptr)); }
+
+}  // namespace inspector

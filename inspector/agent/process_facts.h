@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace inspector {
+
+/// Memory of this process in bytes, from /proc/self/status and the cgroup. All
+/// of it without the GIL.
+struct ProcessMemory {
+  std::optional<int64_t> rss;
+  std::optional<int64_t> anon;
+  std::optional<int64_t> file;
+  std::optional<int64_t> shared;
+  std::optional<int64_t> swap;
+  std::optional<int64_t> threads;
+};
+ProcessMemory ReadProcessMemory();
+
+/// What glibc's malloc says of itself. Takes each arena's lock, so never in the
+/// child; null when another allocator serves the process.
+struct MallocFigures {
+  int64_t used = 0;
+  int64_t free = 0;
+  int64_t took_us = 0;
+};
+std::optional<MallocFigures> ReadMalloc();
+
+/// The memory cgroup that this process is in, if it can be read here.
+struct CgroupMemory {
+  int version = 0;
+  std::string directory;
+  std::optional<int64_t> anon;
+  std::optional<int64_t> usage;
+  std::optional<int64_t> limit;
+};
+std::optional<CgroupMemory> ReadCgroup();
+
+/// Installed packages as `name`, `version`, from the names of the *.dist-info
+/// directories on `path` (PEP 376, PEP 427); the first on the path wins.
+struct Package {
+  std::string name;
+  std::string version;
+};
+std::vector<Package> ListPackages(const std::vector<std::string>& path);
+
+std::string ExecutablePath();
+/// When the process started and now, as 2026-11-24T08:00:00Z.
+std::string StartedAt();
+std::string TimeNow();
+
+}  // namespace inspector

@@ -1,0 +1,182 @@
+#include "inspector/agent/report.h"
+
+#include "inspector/agent/heap_report.h"
+#include "inspector/agent/json_writer.h"
+
+namespace inspector {
+namespace {
+
+constexpr size_t kHeadBytes = size_t{1} << 17;
+
+/// A JsonWriter with memory of its own, for the agent, which may allocate.
+class Document {
+ public:
+  Document() : memory_(kHeadBytes, '\0'), json_(memory_.data(), kHeadBytes) {}
+  JsonWriter& json() { return json_; }
+  std::string Take() { return std::string(json_.text()); }
+
+ private:
+  std::string memory_;
+  JsonWriter json_;
+};
+
+void OptionalField(JsonWriter& json, std::string_view key,
+                   std::optional<int64_t> value) {
+  if (value)
+    json.Field(key, *value);
+  else
+    json.NullField(key);
+}
+
+std::optional<int64_t> Known(int64_t value) {
+  return value < 0 ? std::nullopt : std::optional<int64_t>(value);
+}
+
+void Limit(JsonWriter& json, std::string_view field, std::string_view reason) {
+  json.BeginObject();
+  json.Field("field", field);
+  json.Field("reason", reason);
+  json.EndObject();
+}
+
+}  // namespace
+
+std::string SnapshotReport(const ProcessIdentity& process,
+                           const std::vector<Package>& packages,
+                           std::string_view trigger,
+                           const ChildSnapshot& snapshot,
+                           const std::optional<MallocFigures>& malloc,
+                           std::string_view malloc_reason) {
+  Document head;
+  JsonWriter& json = head.json();
+  json.BeginObject();
+  json.Field("schema", "cyclescope.snapshot/1");
+  json.Key("process").BeginObject();
+  json.Field("pid", process.pid);
+  json.Field("pid_in_namespace", process.pid);
+  json.Field("started", process.started);
+  json.Field("executable", process.executable);
+  json.Field("python", process.python);
+  json.Field("build", process.build);
+  json.NullField("container");
+  json.EndObject();
+  json.Key("code").BeginObject();
+  json.Key("packages").BeginObject();
+  for (const Package& package : packages)
+    json.Field(package.name, package.version);
+  json.EndObject();
+  json.Key("functions").Raw(snapshot.functions);
+  json.EndObject();
+  json.Key("taken").BeginObject();
+  json.Field("at", TimeNow());
+  json.Field("trigger", trigger);
+  json.Field("gil_wait_us", snapshot.gil_wait_us);
+  json.Field("pause_us", snapshot.pause_us);
+  json.Field("child_ms", snapshot.child_ms);
+  OptionalField(json, "child_peak_bytes", Known(snapshot.child_peak_bytes));
+  OptionalField(json, "cow_bytes", Known(snapshot.cow_bytes));
+  OptionalField(json, "mallinfo_ms",
+                malloc ? std::optional<int64_t>(malloc->took_us / 1000)
+                       : std::nullopt);
+  json.EndObject();
+  std::string text = head.Take();
+  text += ',';
+  text += snapshot.members;
+
+  Document tail;
+  JsonWriter& rest = tail.json();
+  ProcessMemory memory = ReadProcessMemory();
+  rest.Key("memory").BeginObject();
+  OptionalField(rest, "rss", memory.rss);
+  OptionalField(rest, "anon", memory.anon);
+  rest.Field("live", snapshot.live_bytes);
+  rest.Field("floating", snapshot.floating_bytes);
+  rest.NullField("pymalloc_free");
+  OptionalField(rest, "malloc_used",
+                malloc ? std::optional<int64_t>(malloc->used) : std::nullopt);
+  OptionalField(rest, "malloc_free",
+                malloc ? std::optional<int64_t>(malloc->free) : std::nullopt);
+  OptionalField(rest, "file", memory.file);
+  rest.NullField("stacks");
+  rest.NullField("unexplained");
+  rest.EndObject();
+  rest.Key("limits").BeginArray();
+  Limit(rest, "process.container",
+        "a process cannot see its container's name; the host adds it");
+  Limit(rest, "memory.pymalloc_free", "the arenas are not walked yet");
+  Limit(rest, "memory.stacks", "thread stacks are not told apart yet");
+  Limit(rest, "memory.unexplained",
+        "needs memory.pymalloc_free and memory.stacks");
+  if (!malloc) {
+    Limit(rest, "memory.malloc_used", malloc_reason);
+    Limit(rest, "memory.malloc_free", malloc_reason);
+    Limit(rest, "taken.mallinfo_ms", malloc_reason);
+  }
+  if (snapshot.cow_bytes < 0) {
+    Limit(rest, "taken.cow_bytes", "/proc/self/smaps_rollup cannot be read");
+    Limit(rest, "taken.child_peak_bytes",
+          "/proc/self/smaps_rollup cannot be read");
+  }
+  if (!snapshot.limits.empty()) rest.Raw(snapshot.limits);
+  rest.EndArray();
+  text += ',';
+  text += tail.Take();
+  text += '}';
+  return text;
+}
+
+std::string CollectorReport(const Runtime& runtime) {
+  Document document;
+  JsonWriter& json = document.json();
+  json.BeginObject();
+  json.Key("gc").BeginObject();
+  WriteCollectorState(ReadCollectorState(runtime), json);
+  json.EndObject();
+  json.EndObject();
+  return document.Take();
+}
+
+std::string SampleReport(const Runtime& runtime) {
+  Document document;
+  JsonWriter& json = document.json();
+  ProcessMemory memory = ReadProcessMemory();
+  json.BeginObject();
+  json.Field("schema", "cyclescope.sample/1");
+  json.Field("at", TimeNow());
+  json.Key("memory").BeginObject();
+  OptionalField(json, "rss", memory.rss);
+  OptionalField(json, "anon", memory.anon);
+  OptionalField(json, "file", memory.file);
+  OptionalField(json, "shared", memory.shared);
+  OptionalField(json, "swap", memory.swap);
+  json.EndObject();
+  OptionalField(json, "threads", memory.threads);
+  json.Key("gc").BeginObject();
+  WriteCollectorState(ReadCollectorState(runtime), json);
+  json.EndObject();
+  json.Key("cgroup");
+  std::optional<CgroupMemory> cgroup = ReadCgroup();
+  if (cgroup) {
+    json.BeginObject();
+    json.Field("version", cgroup->version);
+    json.Field("directory", cgroup->directory);
+    OptionalField(json, "anon", cgroup->anon);
+    OptionalField(json, "usage", cgroup->usage);
+    OptionalField(json, "limit", cgroup->limit);
+    json.EndObject();
+  } else {
+    json.Null();
+  }
+  json.EndObject();
+  return document.Take();
+}
+
+std::string ErrorReport(std::string_view sentence) {
+  Document document;
+  document.json().BeginObject();
+  document.json().Field("error", sentence);
+  document.json().EndObject();
+  return document.Take();
+}
+
+}  // namespace inspector

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "inspector/agent/child.h"
+#include "inspector/agent/process_facts.h"
+
+namespace inspector {
+
+/// Facts of the process that do not change.
+struct ProcessIdentity {
+  int pid = 0;
+  std::string started;
+  std::string executable;
+  std::string python;
+  std::string build;
+};
+
+/// One `cyclescope.snapshot/1` on one line (design, The snapshot report).
+/// `malloc_reason`: why `malloc` is null.
+std::string SnapshotReport(const ProcessIdentity& process,
+                           const std::vector<Package>& packages,
+                           std::string_view trigger,
+                           const ChildSnapshot& snapshot,
+                           const std::optional<MallocFigures>& malloc,
+                           std::string_view malloc_reason);
+
+/// One `cyclescope.sample/1`: memory, collector and cgroup now.
+std::string SampleReport(const Runtime& runtime);
+
+/// {"gc": …}
+std::string CollectorReport(const Runtime& runtime);
+
+/// {"error": sentence}
+std::string ErrorReport(std::string_view sentence);
+
+}  // namespace inspector

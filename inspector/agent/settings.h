@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace inspector {
+
+/// What the environment asks of the agent (design, "In the service"). Read once
+/// when it starts; later changes of the environment have no effect.
+struct Settings {
+  std::string directory;    // CYCLESCOPE_DIR, else the first writable default.
+  std::string out;          // CYCLESCOPE_OUT; empty: `directory`.
+  double every_seconds = 0;  // CYCLESCOPE_EVERY; 0 = only on request.
+  std::vector<std::string> watch;  // CYCLESCOPE_WATCH
+  std::string children = "none";   // CYCLESCOPE_CHILDREN
+};
+
+/// Where nothing is said, the classes that the main job is about are watched.
+inline constexpr char kDefaultWatch[] = "insights.core.dr.Broker";
+
+/// Throws std::runtime_error with a sentence that names the variable.
+Settings ReadSettings();
+
+/// "60s", "5m", "2h", "500ms" or plain seconds; throws as above.
+double ParseDuration(const std::string& variable, const std::string& text);
+
+}  // namespace inspector

@@ -1,0 +1,145 @@
+#include "inspector/cpython/heap_walk.h"
+
+#include "inspector/cpython/sizes.h"
+
+namespace inspector {
+
+using heap::Edge;
+using heap::NodeId;
+
+HeapWalk::HeapWalk(const Runtime& runtime, TypeTable& types,
+                   heap::Arena& arena)
+    : runtime_(runtime),
+      types_(types),
+      arena_(arena),
+      index_(arena),
+      objects_(arena),
+      type_ids_(arena),
+      referrers_(arena),
+      flags_(arena),
+      first_edge_(arena),
+      edges_(arena),
+      frames_(&arena) {}
+
+void HeapWalk::Run() {
+  const Layout& layout = *runtime_.layout;
+  for (int i = 0; i < 3; ++i) {
+    AddList(runtime_.generation0 + i * layout.gc_generation_size);
+    generation_end_[i] = node_count();
+  }
+  AddList(runtime_.generation0 + runtime_.gc_permanent);
+  frozen_end_ = node_count();
+  for (NodeId node = 0; node < frozen_end_; ++node)
+    flags_[node] |= node < tracked_count() ? heap::kTracked : heap::kFrozen;
+
+  // The collector subtracts the references of what it collects, no others: the
+  // counts are looked at when just those have been visited.
+  TraverseUpTo(tracked_count());
+  auto mark_roots = [this](NodeId end, uint8_t flag) {
+    for (NodeId node = 0; node < end; ++node) {
+      PyObject* object = objects_[node];
+      if (IsImmortal(runtime_, object) || RefCount(object) > referrers_[node])
+        flags_[node] |= flag;
+    }
+  };
+  mark_roots(tracked_count(), heap::kCollectorRoot);
+  TraverseUpTo(frozen_end_);
+  mark_roots(frozen_end_, heap::kPermanentRoot);
+
+  frames_ = FindRunningFrames(runtime_, &arena_);
+  for (const FrameReference& reference : frames_.references)
+    if (!reference.candidate) FindOrAdd(reference.object);
+  while (next_ < node_count()) TraverseUpTo(node_count());
+  first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
+
+  CountFrameReferences();
+  mark_roots(node_count(), heap::kHeldOutside);
+}
+
+void HeapWalk::AddList(const char* head) {
+  // Bits 0 and 1 of _gc_next are marks; _gc_prev is not a link at all times.
+  auto next = [](const char* gc) {
+    return reinterpret_cast<const char*>(Read<uintptr_t>(gc, 0) &
+                                         ~uintptr_t{3});
+  };
+  for (const char* gc = next(head); gc != head && gc != nullptr; gc = next(gc))
+    FindOrAdd(reinterpret_cast<PyObject*>(const_cast<char*>(gc) + kGcHeadSize));
+}
+
+NodeId HeapWalk::FindOrAdd(PyObject* object) {
+  uint32_t& slot = index_.Slot(object);
+  if (slot != 0) return slot - 1;
+  NodeId node = node_count();
+  if (node + 1 >= heap::kNoNode) arena_.Exhaust();
+  slot = node + 1;
+  objects_.push_back(object);
+  type_ids_.push_back(types_.Find(TypeOf(object)));
+  referrers_.push_back(0);
+  flags_.push_back(0);
+  return node;
+}
+
+void HeapWalk::TraverseUpTo(NodeId end) {
+  for (; next_ < end; ++next_) Traverse(next_);
+}
+
+void HeapWalk::Traverse(NodeId node) {
+  first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
+  const TypeInfo& type = types_[type_ids_[node]];
+  if (type.traverse == nullptr) return;
+  PyObject* object = objects_[node];
+  if (!IsCollectable(runtime_, object)) return;
+  const Layout& layout = *runtime_.layout;
+  visited_ = object;
+  visited_kind_ = type.kind;
+  visited_cut_ = nullptr;
+  if (type.kind == TypeKind::kFunction)
+    visited_cut_ = ReadObject(object, layout.function_globals);
+  else if (type.kind == TypeKind::kFrame)
+    visited_cut_ = ReadObject(object, layout.frame_back);
+  traversing_ = type_ids_[node];
+  type.traverse(object, &HeapWalk::Visit, this);
+  if (edges_.size() > 0xfffffff0) arena_.Exhaust();
+}
+
+bool HeapWalk::IsCut(PyObject* referent, TypeKind referent_kind) const {
+  return referent_kind == TypeKind::kType ||
+         referent_kind == TypeKind::kModule ||
+         visited_kind_ == TypeKind::kModule ||
+         visited_kind_ == TypeKind::kType || referent == visited_cut_;
+}
+
+int HeapWalk::Visit(PyObject* referent, void* argument) noexcept {
+  auto& walk = *static_cast<HeapWalk*>(argument);
+  NodeId node = walk.FindOrAdd(referent);
+  ++walk.referrers_[node];
+  walk.edges_.push_back(
+      Edge(node, walk.IsCut(referent, walk.types_[walk.type_ids_[node]].kind)));
+  return 0;
+}
+
+void HeapWalk::CountFrameReferences() {
+  for (const FrameReference& reference : frames_.references) {
+    NodeId node = index_.Find(reference.object);
+    if (node == heap::kNoNode || objects_[node] != reference.object) continue;
+    bool unexplained = RefCount(reference.object) > referrers_[node];
+    if (reference.candidate && !unexplained) continue;
+    ++referrers_[node];
+    flags_[node] |= heap::kHeldByFrame;
+  }
+}
+
+int HeapWalk::GenerationOf(NodeId node) const {
+  for (int i = 0; i < 3; ++i)
+    if (node < generation_end_[i]) return i;
+  return -1;
+}
+
+int HeapWalk::FrameHolding(NodeId node) const {
+  for (const FrameReference& reference : frames_.references)
+    if (reference.object == objects_[node])
+      return static_cast<int>(reference.frame);
+  return -1;
+}
+
+}  // namespace inspector

@@ -1,0 +1,68 @@
+#pragma once
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <string>
+
+#include "inspector/cpython/layout.h"
+
+namespace inspector {
+
+/// What was found and verified of the interpreter we live in. Made once, with
+/// the GIL, before anything else; read afterwards without it, also by the
+/// child. Holds no reference: all it points to lives as long as the process.
+struct Runtime {
+  const Layout* layout = nullptr;
+  void* interpreter = nullptr;
+  const char* generation0 = nullptr;  // Head of the youngest generation.
+  int gc_enabled = 0;                 // Its offset from there.
+  int gc_permanent = 0;
+  std::string version;  // "3.11.2"
+  std::string build;    // "release" or "debug"
+  bool pymalloc = true;
+
+  // Types that we tell apart by address; they are static and never freed.
+  PyObject* type_type = nullptr;
+  PyObject* type_dict = nullptr;
+  PyObject* type_set = nullptr;
+  PyObject* type_frozenset = nullptr;
+  PyObject* type_module = nullptr;
+  PyObject* type_function = nullptr;
+  PyObject* type_method = nullptr;
+  PyObject* type_cell = nullptr;
+  PyObject* type_code = nullptr;
+  PyObject* type_frame = nullptr;
+  PyObject* type_traceback = nullptr;
+  PyObject* type_generator = nullptr;
+  PyObject* type_coroutine = nullptr;
+  PyObject* type_async_generator = nullptr;
+  PyObject* none = nullptr;
+  PyObject* name_module = nullptr;  // The interned text "__module__".
+
+  // Exported by every CPython, outside the limited API; pure field reads.
+  void* (*thread_head)(void* interpreter) = nullptr;
+  void* (*thread_next)(void* thread) = nullptr;
+  void* (*interpreter_head)() = nullptr;
+  void* (*interpreter_next)(void* interpreter) = nullptr;
+
+};
+
+/// Finds the interpreter's structures and compares every offset of its layout
+/// row with what the interpreter says of itself. GIL held, on the thread that
+/// loads us. Makes a few objects and drops them all again.
+///
+/// Returns an empty text and fills `runtime`, or a sentence that says what is
+/// not as known; then nothing may be read. Facts and tricks:
+/// Modules/gcmodule.c and Objects/*.c of 3.11 … 3.13.
+std::string FindRuntime(Runtime& runtime);
+
+/// True while a collection runs: its garbage is in no list then.
+inline bool IsCollecting(const Runtime& runtime) {
+  return Read<int>(runtime.generation0,
+                   runtime.gc_permanent +
+                       (runtime.layout->gc_collecting -
+                        runtime.layout->gc_permanent)) != 0;
+}
+
+}  // namespace inspector

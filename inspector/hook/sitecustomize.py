@@ -1,0 +1,64 @@
+"""Loads the cyclescope agent when Python starts, then makes way.
+
+Python imports the first `sitecustomize` on its path. This one starts the agent,
+takes itself off the path and imports the next one, as if it had not been there.
+Nothing that goes wrong here reaches the program: one line on stderr at most.
+"""
+
+import sys
+
+
+def _is_wanted(environ):
+    """Off by CYCLESCOPE=0, and in programs that an armed service starts."""
+    import os
+
+    if environ.get("CYCLESCOPE", "1") == "0":
+        return False
+    armed = environ.get("CYCLESCOPE_ARMED")
+    return armed in (None, str(os.getpid())) or (
+        environ.get("CYCLESCOPE_CHILDREN") == "all"
+    )
+
+
+def _start():
+    import os
+
+    if not _is_wanted(os.environ):
+        return
+    version = sys.version_info
+    if sys.implementation.name != "cpython" or not (
+        (3, 11) <= version[:2] <= (3, 13)
+    ):
+        raise RuntimeError(
+            "%s %d.%d is not supported; CPython 3.11, 3.12 and 3.13 are"
+            % (sys.implementation.name, version[0], version[1])
+        )
+    if "t" in getattr(sys, "abiflags", ""):
+        raise RuntimeError(
+            "free-threaded builds are not supported; builds with the GIL are"
+        )
+    import _cyclescope
+
+    _cyclescope.start()
+
+
+def _leave():
+    """Off the path and out of the caches, so that the next one is found."""
+    here = __file__.rpartition("/")[0]
+    sys.path[:] = [entry for entry in sys.path if entry != here]
+    sys.path_importer_cache.pop(here, None)
+    sys.modules.pop("sitecustomize", None)
+
+
+try:
+    _start()
+except BaseException as error:  # Whatever it is, the service must start.
+    try:
+        sys.stderr.write(
+            "cyclescope: not loaded: %s\n" % " ".join(str(error).split())
+        )
+    except Exception:
+        pass
+
+_leave()
+import sitecustomize  # noqa: E402,F401  ImportError: there is no other; site knows.
