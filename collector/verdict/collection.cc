@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "collector/verdict/cycles.h"
 #include "collector/verdict/json_access.h"
 #include "collector/verdict/statistics.h"
 #include "collector/verdict/verdict.h"
@@ -56,12 +57,12 @@ std::optional<double> TakenUntil(const SnapshotAtUnits& snapshot) {
   return taken;
 }
 
-/// A figure summed over a list of the report; nothing if the list or one of
-/// its figures is missing.
-std::optional<double> SumOver(const json& list, const char* field) {
-  if (!list.is_array()) return std::nullopt;
+/// A figure summed over the cycles asked about; nothing if there is no list or
+/// one of its figures is missing.
+std::optional<double> SumOverCycles(const json& report, const char* field) {
+  if (!At(report, "cycles").is_array()) return std::nullopt;
   double sum = 0;
-  for (const json& entry : list) {
+  for (const json& entry : CyclesOfInterest(report)) {
     auto value = NumberAt(entry, field);
     if (!value) return std::nullopt;
     sum += *value;
@@ -81,12 +82,10 @@ std::string ReasonIn(const json& report, const char* field) {
 
 /// The holders of the pinned cycles, the first that is named.
 std::string Holder(const json& report) {
-  const json& cycles = At(report, "cycles");
-  if (cycles.is_array())
-    for (const json& cycle : cycles)
-      if (NumberAt(cycle, "pinned").value_or(0) > 0)
-        if (std::string holder = TextAt(cycle, "held_by/0"); !holder.empty())
-          return holder;
+  for (const json& cycle : CyclesOfInterest(report))
+    if (NumberAt(cycle, "pinned").value_or(0) > 0)
+      if (std::string holder = TextAt(cycle, "held_by/0"); !holder.empty())
+        return holder;
   return {};
 }
 
@@ -233,9 +232,8 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
           *taken_last - *taken_first + *floating - *floating_first;
   }
   figures["floating"] = OrNull(floating);
-  figures["pinned_cycles"] =
-      OrNull(SumOver(At(last.report, "cycles"), "pinned"));
-  figures["never"] = OrNull(SumOver(At(last.report, "cycles"), "never"));
+  figures["pinned_cycles"] = OrNull(SumOverCycles(last.report, "pinned"));
+  figures["never"] = OrNull(SumOverCycles(last.report, "never"));
 
   FullCollection next = NextFullCollection(service);
   figures["units_to_full_collection"] = OrNull(next.in_units);

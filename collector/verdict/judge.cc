@@ -6,6 +6,7 @@
 
 #include "collector/error.h"
 #include "collector/verdict/collection.h"
+#include "collector/verdict/cycles.h"
 #include "collector/verdict/json_access.h"
 #include "collector/verdict/memory_leg.h"
 #include "collector/verdict/objects_leg.h"
@@ -82,11 +83,12 @@ json Inspection(const ServiceRun& service) {
           {"cow_bytes", CostOf(service, "taken/cow_bytes")}};
 }
 
-/// The cycles of the last snapshot without their long examples.
+/// The cycles of the last snapshot that are asked about (those through watched
+/// types, if any are watched), without their long examples.
 json CyclesOf(const SnapshotAtUnits* last) {
   if (!last || !At(last->report, "cycles").is_array()) return nullptr;
   json cycles = json::array();
-  for (const json& cycle : At(last->report, "cycles")) {
+  for (const json& cycle : CyclesOfInterest(last->report)) {
     json copy = json::object();
     for (const char* field :
          {"id", "signature", "count", "closures", "bytes", "pinned", "floating",
