@@ -193,6 +193,7 @@ void DemoPlatform::StartService() {
       {"NO_PROXY", "127.0.0.1"},
       {"METRICS_PORT", std::to_string(metrics)},
       {"EXTRACT_DIR", (scratch_ / "extract").string()},
+      {"TMPDIR", (scratch_ / "extract").string()},
       {"CLOWDER_ENABLED", "false"},
       {"PYTHONUNBUFFERED", "1"}});
   command.environment["CYCLESCOPE_DIR"] = scratch_.string();

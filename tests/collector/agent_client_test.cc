@@ -1,0 +1,185 @@
+#include "collector/sample/agent_client.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "collector/error.h"
+#include "collector/sample/child_process.h"
+#include "injector/environment.h"
+#include "injector/target_socket.h"
+#include "tests/collector/fake_agent.h"
+#include "tests/collector/temp_folder.h"
+
+namespace collector {
+namespace {
+
+using testing::HasSubstr;
+
+/// What the call throws, in words.
+template <typename Call>
+std::string ErrorOf(Call call) {
+  try {
+    call();
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class AgentClientTest : public testing::Test {
+ protected:
+  std::string Socket() const { return (folder_.path() / "a.sock").string(); }
+  TempFolder folder_;
+};
+
+TEST_F(AgentClientTest, PingsAndTakesASnapshot) {
+  FakeAgent agent(Socket(), PongOrSnapshot);
+  AgentClient client = AgentClient::Connect(Socket());
+  EXPECT_EQ(client.pid(), getpid());
+  EXPECT_EQ(client.Ping()["python"], "3.11.2");
+  EXPECT_EQ(client.Snapshot({}) + "\n", kEmptySnapshot);
+}
+
+TEST_F(AgentClientTest, SendsWatchedTypesAndTheDescriptor) {
+  std::string seen;
+  FakeAgent agent(Socket(), [&](const std::string& request, int passed) {
+    if (passed >= 0) {
+      seen = request;
+      EXPECT_EQ(write(passed, "0x1 a.B pinned\n", 15), 15);
+    }
+    return PongOrSnapshot(request, passed);
+  });
+  AgentClient client = AgentClient::Connect(Socket());
+  std::string ids = (folder_.path() / "ids").string();
+  UniqueFd file(open(ids.c_str(), O_WRONLY | O_CREAT, 0600));
+  SnapshotRequest request;
+  request.watch = {"Broker"};
+  request.ids_fd = file.get();
+  client.Snapshot(request);
+  EXPECT_EQ(
+      nlohmann::json::parse(seen),
+      nlohmann::json(
+          {{"request", "snapshot"}, {"watch", {"Broker"}}, {"ids", true}}));
+  std::string line;
+  std::getline(std::ifstream(ids), line);
+  EXPECT_EQ(line, "0x1 a.B pinned");
+}
+
+TEST_F(AgentClientTest, ARefusalIsTheInspectorsOwnSentence) {
+  FakeAgent agent(Socket(), [](const std::string& request, int passed) {
+    return request.find("snapshot") != std::string::npos
+               ? std::string("{\"error\":\"one at a time\"}\n")
+               : PongOrSnapshot(request, passed);
+  });
+  AgentClient client = AgentClient::Connect(Socket());
+  EXPECT_EQ(ErrorOf([&] { client.Snapshot({}); }),
+            "the inspector did not do `snapshot`: one at a time");
+}
+
+TEST_F(AgentClientTest, WhatIsNoInspectorIsSaidToBeNone) {
+  for (const char* answer : {"hello\n", "[1]\n", "{}\n"}) {
+    SCOPED_TRACE(answer);
+    FakeAgent agent(Socket(),
+                    [answer](const std::string&, int) { return answer; });
+    EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+                HasSubstr("no inspector"));
+  }
+}
+
+TEST_F(AgentClientTest, AnAnswerThatStopsHalfWayIsAnError) {
+  FakeAgent agent(Socket(),
+                  [](const std::string&, int) { return "{\"pong\":tr"; });
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+              HasSubstr("before the answer was complete"));
+}
+
+TEST_F(AgentClientTest, SilenceEndsAtTheTimeout) {
+  FakeAgent agent(Socket(), [](const std::string& request, int passed) {
+    if (request.find("snapshot") != std::string::npos) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    return PongOrSnapshot(request, passed);
+  });
+  AgentClient client = AgentClient::Connect(Socket());
+  SnapshotRequest request;
+  request.timeout = std::chrono::milliseconds(20);
+  EXPECT_THAT(ErrorOf([&] { client.Snapshot(request); }),
+              HasSubstr("has not answered within 0 s"));
+}
+
+TEST_F(AgentClientTest, TellsStaleAbsentAndWrongFiles) {
+  { FakeAgent agent(Socket(), PongOrSnapshot); }
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+              HasSubstr("No such file"));
+  std::ofstream(Socket()) << "text";
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+              HasSubstr("is not a socket"));
+  std::filesystem::remove(Socket());
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, Socket().c_str(),
+               sizeof(address.sun_path) - 1);
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(
+      bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)),
+      0);
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+              HasSubstr("is stale"));
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect("no-such-name"); }),
+              HasSubstr("neither a pid nor the path of a socket"));
+}
+
+TEST_F(AgentClientTest, ReachesASocketWhosePathIsTooLongForAnAddress) {
+  std::filesystem::path deep = folder_.path() / std::string(120, 'd');
+  std::filesystem::create_directory(deep);
+  std::filesystem::path here = std::filesystem::current_path();
+  std::filesystem::current_path(deep);
+  {
+    FakeAgent agent("a.sock", PongOrSnapshot);
+    std::filesystem::current_path(here);
+    AgentClient client = AgentClient::Connect((deep / "a.sock").string());
+    EXPECT_EQ(client.Ping()["pong"], true);
+    std::filesystem::current_path(deep);
+  }
+  std::filesystem::current_path(here);
+}
+
+TEST(FindSocket, SaysWhichOfTheCasesItIs) {
+  TempFolder folder;
+  EXPECT_THAT(ErrorOf([] { injector::FindSocket(0x3fffffff); }),
+              HasSubstr("there is no process 1073741823"));
+  ChildProcess sleeper(
+      {{"/bin/cat"}, {}, folder.path(), folder.path() / "out"});
+  EXPECT_THAT(ErrorOf([&] { injector::FindSocket(sleeper.pid()); }),
+              HasSubstr("(cat) is not a Python"));
+  ChildProcess python({{"/usr/bin/python3", "-Sc", "input()"},
+                       {{"CYCLESCOPE_DIR", folder.path().string()}},
+                       folder.path(),
+                       folder.path() / "out"});
+  EXPECT_THAT(ErrorOf([&] { injector::FindSocket(python.pid()); }),
+              HasSubstr("start it with `cyclescope run -- CMD`"));
+  std::string name = "cyclescope-" + std::to_string(python.pid()) + ".sock";
+  FakeAgent agent(folder.path() / name, PongOrSnapshot);
+  injector::TargetSocket found = injector::FindSocket(python.pid());
+  EXPECT_EQ(found.path.filename(), name);
+  // We answer there, not the process that was asked for.
+  EXPECT_THAT(
+      ErrorOf([&] { AgentClient::Connect(std::to_string(python.pid())); }),
+      HasSubstr("answered by process " + std::to_string(getpid())));
+}
+
+TEST(InspectorEnvironment, PutsTheHookFirstAndKeepsTheRest) {
+  setenv("CYCLESCOPE_WATCH", "Broker", 1);
+  injector::Environment variables =
+      injector::InspectorEnvironment("/hook", "/old:/older", {"/overlay"});
+  EXPECT_EQ(variables["PYTHONPATH"], "/hook:/overlay:/old:/older");
+  EXPECT_EQ(variables["CYCLESCOPE"], "1");
+  EXPECT_EQ(variables["CYCLESCOPE_WATCH"], "Broker");
+  unsetenv("CYCLESCOPE_WATCH");
+  EXPECT_EQ(injector::InspectorEnvironment("/hook", "")["PYTHONPATH"], "/hook");
+}
+
+}  // namespace
+}  // namespace collector
