@@ -135,7 +135,8 @@ std::string Rate(const json& entry, const char* when) {
   if (auto rate = NumberAt(entry, std::string("per_unit_") + when))
     return collector::Figure(*rate);
   auto most = NumberAt(entry, std::string("most_") + when);
-  return most ? "≤ " + Count(*most) : "<span class=\"soft\">not known</span>";
+  return most ? (*most > 0 ? "≤ " : "") + Count(*most)
+              : "<span class=\"soft\">not known</span>";
 }
 
 std::string ChangeBadge(const std::string& change) {

@@ -104,18 +104,17 @@ std::string Sentence(const json& figures, const json& report,
   const bool off = figures["collector_on"] == false;
 
   std::string answer = "Not known yet: ";
-  if (off)
+  if (floating && *floating == 0 && pinned && *pinned == 0)
+    answer = "There are none now: ";
+  else if (off)
     answer =
-        "Not in themselves, but the collector is off, so nothing takes "
-        "them: ";
-  else if (pinned && *pinned > 0)
-    answer = "Pinned ones stay, because something outside holds them: ";
+        "Not in themselves, but the collector is off, so nothing takes them: ";
   else if (never && *never > 0)
     answer = "Some do: no collection will take them: ";
+  else if (number("pinned_growth").value_or(0) > 0)
+    answer = "More and more are pinned, because something outside holds them: ";
   else if (taken && *taken > 0 && pinned)
     answer = "No: ";
-  else if (floating && *floating == 0 && pinned)
-    answer = "There are none now: ";
 
   std::string text = answer;
   auto units = number("units");
@@ -126,7 +125,9 @@ std::string Sentence(const json& figures, const json& report,
       "the service made {} objects that only the collector can free, the "
       "collector took {}",
       count(made), taken ? Count(*taken) : "an unknown number");
-  text += fmt::format(", {} cycles are pinned", count(pinned));
+  text += pinned && *pinned == 1
+              ? std::string(", 1 cycle is pinned")
+              : fmt::format(", {} cycles are pinned", count(pinned));
   if (pinned && *pinned > 0)
     if (std::string holder = Holder(report); !holder.empty())
       text += " (held by " + holder + ")";
@@ -204,6 +205,7 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
                   {"floating_bytes", nullptr},
                   {"floating_bound_bytes", nullptr},
                   {"pinned_cycles", nullptr},
+                  {"pinned_growth", nullptr},
                   {"never", nullptr},
                   {"units_to_full_collection", nullptr},
                   {"units", nullptr},
@@ -233,6 +235,10 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
   }
   figures["floating"] = OrNull(floating);
   figures["pinned_cycles"] = OrNull(SumOverCycles(last.report, "pinned"));
+  auto pinned_first = SumOverCycles(first.report, "pinned");
+  auto pinned_last = SumOverCycles(last.report, "pinned");
+  if (pinned_first && pinned_last)
+    figures["pinned_growth"] = *pinned_last - *pinned_first;
   figures["never"] = OrNull(SumOverCycles(last.report, "never"));
 
   FullCollection next = NextFullCollection(service);

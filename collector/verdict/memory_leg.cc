@@ -46,14 +46,31 @@ bool Happened(const ServiceRun& service, const char* kind) {
   return TimeOf(service, kind).has_value();
 }
 
-/// From the start of the load to its end where the run says so, else all.
+/// The start and the end of the load: where the run says so, else from the last
+/// moment without a processed unit to the first with all of them.
+struct LoadTimes {
+  int64_t from_ms;
+  int64_t to_ms;
+};
+LoadTimes TimesOfLoad(const ServiceRun& service) {
+  LoadTimes times{service.anon.front().elapsed_ms,
+                  service.anon.back().elapsed_ms};
+  const std::vector<Point>& units = service.units;
+  if (!units.empty() && units.front().value < units.back().value) {
+    for (size_t i = 0; units[i].value == units.front().value; ++i)
+      times.from_ms = units[i].elapsed_ms;
+    for (size_t i = units.size(); i-- > 0;)
+      if (units[i].value == units.back().value)
+        times.to_ms = units[i].elapsed_ms;
+  }
+  return {TimeOf(service, "load_started").value_or(times.from_ms),
+          TimeOf(service, "load_done").value_or(times.to_ms)};
+}
+
 Window LoadWindow(const ServiceRun& service) {
   Window window;
   if (service.anon.empty()) return window;
-  int64_t from =
-      TimeOf(service, "load_started").value_or(service.anon.front().elapsed_ms);
-  int64_t to =
-      TimeOf(service, "load_done").value_or(service.anon.back().elapsed_ms);
+  const auto [from, to] = TimesOfLoad(service);
   for (const Point& point : service.anon) {
     if (point.elapsed_ms < from || point.elapsed_ms > to) continue;
     if (window.bytes.empty()) window.from_ms = point.elapsed_ms;
@@ -182,14 +199,15 @@ json UnmetGates(const ServiceRun& service, const RunFacts& run,
              {}));
   if (Happened(service, "restart"))
     needs.push_back(Need("a run without a restart of the service", {}));
-  bool load_ended = Happened(service, "load_done");
-  if (Happened(service, "load_not_reached") ||
-      (Happened(service, "load_started") && !load_ended && !run.finished))
+  auto planned = NumberAt(run.description, "plan/units");
+  if (Happened(service, "load_not_reached") || !run.finished ||
+      (planned && *planned > 0 && !service.units.empty() &&
+       service.units.back().value < *planned))
     needs.push_back(Need("the planned load to its end", {}));
   double settled = 0;
-  if (load_ended && !service.anon.empty())
+  if (!service.anon.empty())
     settled = static_cast<double>(service.anon.back().elapsed_ms -
-                                  *TimeOf(service, "load_done")) /
+                                  TimesOfLoad(service).to_ms) /
               kMillisecondsPerHour;
   if (settled < kGateSettleHours)
     needs.push_back(Need(fmt::format("{} without load at the end, there are {}",

@@ -193,7 +193,7 @@ std::string RateText(const json& entry, const char* when) {
   auto rate = NumberAt(entry, std::string("per_unit_") + when);
   if (rate) return Figure(*rate);
   auto most = NumberAt(entry, std::string("most_") + when);
-  return most ? "≤ " + Count(*most) : "?";
+  return most ? (*most > 0 ? "≤ " : "") + Count(*most) : "?";
 }
 
 std::string RenderChanges(const json& objects, const std::string& unit) {

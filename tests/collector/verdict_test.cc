@@ -203,6 +203,16 @@ TEST(MemoryLeg, SaysLeakEarlyOnlyWhereObjectsExplainIt) {
               2'000);
 }
 
+TEST(MemoryLeg, FindsTheLoadWithoutBeingTold) {
+  SyntheticPlan plan{
+      .units = 20'000, .hours = 6, .settle_minutes = 10, .noise_bytes = 1e6};
+  RunFacts told = SyntheticRun(plan), untold = told;
+  untold.services[0].events.clear();
+  json a = JudgeRun(told)["services"][0], b = JudgeRun(untold)["services"][0];
+  EXPECT_EQ(b["memory"]["verdict"], "clean") << b["needs"];
+  EXPECT_NEAR(a["hours"].get<double>(), b["hours"].get<double>(), 0.01);
+}
+
 TEST(MemoryLeg, IsNullWithAReasonWithoutSamples) {
   for (size_t kept : {0, 1, 5}) {
     RunFacts run = SyntheticRun({});
@@ -300,6 +310,31 @@ TEST(CollectionSentence, SaysThatAnOffCollectorTakesNothing) {
   RunFacts run = SyntheticRun(Uncollected());
   EXPECT_THAT(CollectionSentence(run.services[0], "archive"),
               HasSubstr("next full collection: never"));
+}
+
+TEST(CollectionSentence, SaysWhereThereAreNone) {
+  RunFacts run = SyntheticRun({.collector_on = false});
+  EXPECT_THAT(CollectionSentence(run.services[0]),
+              StartsWith("There are none"));
+}
+
+TEST(CollectionSentence, DoesNotMindPinnedCyclesThatStayTheSame) {
+  RunFacts run = SyntheticRun({.brokers = [](int64_t) {
+    return StateCounts{.pinned = 1, .floating = 3};
+  }});
+  EXPECT_THAT(CollectionSentence(run.services[0]), StartsWith("No: "));
+  EXPECT_THAT(CollectionSentence(run.services[0]),
+              HasSubstr("1 cycle is pinned"));
+}
+
+TEST(CollectionSentence, CountsOnlyCyclesThroughWatchedTypes) {
+  RunFacts run = SyntheticRun(
+      {.brokers = [](int64_t) { return StateCounts{.floating = 3}; }});
+  for (SnapshotAtUnits& snapshot : run.services[0].snapshots)
+    snapshot.report["cycles"].push_back(
+        SyntheticCycle("type → tuple → type", {.pinned = 4000}));
+  EXPECT_THAT(CollectionSentence(run.services[0]),
+              HasSubstr("0 cycles are pinned"));
 }
 
 TEST(CollectionSentence, NamesTheHolderOfPinnedCycles) {
