@@ -49,7 +49,7 @@ test: test-packages build $(ENVIRONMENTS:%=environment-%)
 	@echo 'test: C++ tests, waiting for ctest (seconds)'
 	@ctest --test-dir build/release -j$(JOBS) --output-on-failure
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
-	@cmake --preset asan --log-level=NOTICE $(CMAKE_ARGS)
+	@cmake --preset asan $(CMAKE_ARGS) >/dev/null
 	@cmake --build --preset asan --target graph_test collector_test
 	@echo 'test: C++ tests under the sanitizers, waiting for ctest'
 	@ctest --test-dir build/asan -j$(JOBS) --output-on-failure
@@ -58,14 +58,14 @@ test: test-packages build $(ENVIRONMENTS:%=environment-%)
 
 build: packages
 	@echo 'build: compiling into build/release, waiting for cmake and ninja'
-	@cmake --preset release --log-level=NOTICE $(CMAKE_ARGS)
+	@cmake --preset release $(CMAKE_ARGS) >/dev/null
 	@cmake --build --preset release
 
 format: format-packages
 	@echo 'format: clang-format over all C++ files'
 	@git ls-files -co --exclude-standard '*.cc' '*.h' | xargs clang-format -i
 	@echo 'format: compiling, then waiting for clang-tidy (minutes)'
-	@cmake --preset dev --log-level=NOTICE $(CMAKE_ARGS)
+	@cmake --preset dev $(CMAKE_ARGS) >/dev/null
 	@cmake --build --preset dev
 	@run-clang-tidy -quiet -p build/dev "^$(CURDIR)/[a-z]+/"
 
