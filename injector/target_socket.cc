@@ -28,6 +28,11 @@ fs::path ProcPath(pid_t pid, const char* name) {
 }
 
 [[noreturn]] void ThrowOtherUser(pid_t pid) {
+  if (geteuid() == 0) {
+    throw Error("process " + std::to_string(pid) +
+                " may not be looked into, not even by root here: run "
+                "cyclescope in the namespace that the process lives in");
+  }
   throw Error("process " + std::to_string(pid) +
               " belongs to another user: run cyclescope as that user or as "
               "root");

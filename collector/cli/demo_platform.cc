@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -55,9 +56,28 @@ bool Listens(int port) {
                  sizeof(address)) == 0;
 }
 
+constexpr char kScratchPrefix[] = "cyclescope-demo-";
+
+/// Removes what demos left that were killed: their pid is in the name.
+void RemoveOldScratch() {
+  std::error_code ignored;
+  for (const auto& entry :
+       fs::directory_iterator(fs::temp_directory_path(), ignored)) {
+    std::string name = entry.path().filename().string();
+    if (!name.starts_with(kScratchPrefix)) continue;
+    int pid = std::atoi(name.c_str() + sizeof(kScratchPrefix) - 1);
+    if (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH) {
+      fs::remove_all(entry.path(), ignored);
+    }
+  }
+}
+
 /// Short, since socket paths are: the output folder's may be too long.
 fs::path MakeScratch() {
-  std::string name = (fs::temp_directory_path() / "cyclescope-XXXXXX").string();
+  RemoveOldScratch();
+  std::string name = (fs::temp_directory_path() /
+                      fmt::format("{}{}-XXXXXX", kScratchPrefix, getpid()))
+                         .string();
   if (mkdtemp(name.data()) == nullptr) {
     throw Error(fmt::format("{}: {}", name, std::strerror(errno)));
   }
@@ -168,7 +188,8 @@ void DemoPlatform::StartService() {
   std::vector<fs::path> overlays;
   if (!arm_.collector_on) overlays.push_back(fixtures_.ccx / "collector-off");
   if (!arm_.patch.empty()) {
-    overlays.push_back(scratch_ / "overlay");
+    // By this name the inspector shows its files as those of the packages.
+    overlays.push_back(scratch_ / "site-packages");
     MakeOverlay(fixtures_, arm_, overlays.back());
   }
   int metrics = FreePort();

@@ -80,8 +80,10 @@ std::string Summary(const json& arms) {
          Spoken(TextAt(service, "memory/verdict"))});
   }
   return objects.Render() +
-         "\nInspection (median pause and child, largest "
-         "memory) and the legs of the verdict:\n" +
+         "(uncollected: the cyclic collector is off, so that every cycle made "
+         "is there to be counted)\n\n"
+         "Inspection (median pause and child, largest memory) and the legs of "
+         "the verdict:\n" +
          cost.Render();
 }
 

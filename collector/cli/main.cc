@@ -27,6 +27,15 @@ std::string Sentence(const CLI::App& app, const CLI::ParseError& error) {
   return fmt::format("{}; see `cyclescope{} --help`", text, verb);
 }
 
+/// CLI11 would call an unknown verb an argument that it did not expect.
+void CheckVerb(const CLI::App& app, int argc, char** argv) {
+  std::string verb = argc > 1 ? argv[1] : "-";
+  auto is_it = [&verb](const CLI::App* one) { return one->get_name() == verb; };
+  if (verb.starts_with("-") || !app.get_subcommands(is_it).empty()) return;
+  throw collector::UsageError(fmt::format(
+      "there is no verb '{}': `cyclescope --help` lists them", verb));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -35,11 +44,12 @@ int main(int argc, char** argv) {
       "Looks into the heap of running CPython services: which "
       "reference cycles exist, in which state, and do they leak.",
       "cyclescope");
-  app.require_subcommand(1);
   app.set_version_flag("--version", CYCLESCOPE_VERSION);
   app.footer(
       "Example: cyclescope run -- python3 service.py\n"
       "         cyclescope snapshot PID");
+  // CLI11 would only say that a verb is missing.
+  app.require_subcommand(0, 1);
   int exit_code = 0;
   collector::AddRun(app, &exit_code);
   collector::AddSnapshot(app, &exit_code);
@@ -50,7 +60,12 @@ int main(int argc, char** argv) {
   collector::AddReport(app, &exit_code);
   collector::AddDemo(app, &exit_code);
   try {
+    CheckVerb(app, argc, argv);
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) {
+      throw collector::UsageError(
+          "no verb given: try `cyclescope demo` or see `cyclescope --help`");
+    }
     if (std::fflush(stdout) != 0) {
       return Fail(
           "the output could not be written; look whether the disk is "
@@ -64,7 +79,8 @@ int main(int argc, char** argv) {
   } catch (const collector::UsageError& error) {
     return Fail(error.what(), collector::kExitUsage);
   } catch (const collector::Interrupted&) {
-    return Fail("interrupted", collector::kExitInterrupted);
+    return Fail("interrupted; what was recorded until then stays",
+                collector::kExitInterrupted);
   } catch (const std::exception& error) {
     return Fail(error.what(), collector::kExitError);
   }

@@ -59,7 +59,8 @@ void AddSnapshot(CLI::App& app, int*) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--top", options->top, "Rows of each list")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   verb->add_flag("--all", options->all, "All rows");
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "

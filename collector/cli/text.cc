@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 
 #include "collector/error.h"
+#include "collector/verdict/words.h"
 
 namespace collector {
 
@@ -23,32 +23,16 @@ size_t Width(const std::string& text) {
 }  // namespace
 
 std::string FormatBytes(const nlohmann::json& bytes) {
-  if (!bytes.is_number()) return "-";
-  double value = bytes.get<double>();
-  if (std::abs(value) < 1000) return fmt::format("{:.0f} B", value);
-  const char* const units[] = {"KB", "MB", "GB", "TB"};
-  size_t unit = 0;
-  for (value /= 1000; std::abs(value) >= 999.95 && unit < 3; ++unit) {
-    value /= 1000;
-  }
-  return fmt::format("{:.1f} {}", value, units[unit]);
+  return bytes.is_number() ? Bytes(bytes.get<double>()) : "-";
 }
 
 std::string FormatCount(const nlohmann::json& count) {
-  if (!count.is_number()) return "-";
-  std::string digits = std::to_string(count.get<int64_t>());
-  size_t first = digits[0] == '-' ? 1 : 0;
-  for (size_t at = digits.size(); at > first + 3;) {
-    at -= 3;
-    digits.insert(at, ",");
-  }
-  return digits;
+  return count.is_number() ? Count(count.get<double>()) : "-";
 }
 
 std::string FormatMicroseconds(const nlohmann::json& us) {
   if (!us.is_number()) return "-";
-  double ms = us.get<double>() / 1000;
-  return fmt::format("{:.{}f} ms", ms, ms < 10 ? 1 : 0);
+  return Figure(us.get<double>() / 1000) + " ms";
 }
 
 milliseconds ParseDuration(const std::string& option, const std::string& text) {

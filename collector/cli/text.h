@@ -8,7 +8,7 @@
 
 namespace collector {
 
-/// `812 B`, `3.4 KB`, `12.1 MB` (powers of 1000); `-` for null.
+/// `812 B`, `3.4 KiB`, `12.1 MiB`; `-` for null.
 std::string FormatBytes(const nlohmann::json& bytes);
 /// `1,234,567`; `-` for null.
 std::string FormatCount(const nlohmann::json& count);

@@ -134,12 +134,17 @@ void Recorder::TakeUnits() {
     if (units != units_) last_unit_ = now;
     units_ = units;
   }
-  bool waiting = plan_.units > 0 && units_ < plan_.units;
-  if (waiting && plan_.stall.count() > 0 && now - last_unit_ > plan_.stall) {
-    throw Error(fmt::format(
-        "the service {} has not taken an archive for {} s ({} of {} done); "
-        "look into its log",
-        plan_.service, plan_.stall.count() / 1000, units_, plan_.units));
+  if (plan_.stall.count() > 0 && plan_.units > 0 &&
+      now - last_unit_ > plan_.stall) {
+    int64_t seconds = plan_.stall.count() / 1000;
+    throw Error(
+        units_ < plan_.units
+            ? fmt::format("the service {} has taken no unit for {} s ({} of {} "
+                          "done); look into its log",
+                          plan_.service, seconds, units_, plan_.units)
+            : fmt::format("the service {} took all {} units, but {} s later "
+                          "not all are done; look into its log",
+                          plan_.service, plan_.units, seconds));
   }
   if (hooks_.progress && now - last_progress_ >= milliseconds(500)) {
     last_progress_ = now;
