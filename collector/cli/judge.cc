@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "collector/cli/checks.h"
 #include "collector/cli/verbs.h"
 #include "collector/report/report.h"
 #include "collector/store/files.h"
@@ -28,7 +29,7 @@ void AddMargin(CLI::App& verb, JudgeOptions& options) {
   verb.add_option("--margin", options.verdict.margin_bytes_per_unit,
                   "Growth that matters, in bytes per unit of work")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
 }
 
 int Print(const nlohmann::json& verdict, const std::string& text, bool json) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -102,7 +103,7 @@ void AddLoad(CLI::App& app, int*) {
   verb->get_option("--s3")->required();
   verb->add_option("--archives", plan.archives,
                    "How many; without it until Ctrl-C")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   verb->add_option("--group", options->group,
                    "The service's consumer group: bounds the backlog");
   verb->add_flag("--json", options->json, "The result as JSON");

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "collector/cli/checks.h"
+
 namespace collector {
 
 void AddLoadOptions(CLI::App& verb, LoadPlan& plan) {
@@ -15,7 +17,7 @@ void AddLoadOptions(CLI::App& verb, LoadPlan& plan) {
   verb.add_option("--rate", plan.rate,
                   "Archives per second; without it as fast as the service "
                   "takes them")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   verb.add_option("--seed", plan.seed, "Names the sequence of archives")
       ->capture_default_str();
   verb.add_option("--file", plan.file,
@@ -23,7 +25,7 @@ void AddLoadOptions(CLI::App& verb, LoadPlan& plan) {
   verb.add_option("--backlog", plan.backlog,
                   "Without --rate: most archives sent and not yet processed")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
 }
 
 LoadThread::LoadThread(LoadPlan plan) : load_(std::move(plan)) {}

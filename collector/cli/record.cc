@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
@@ -154,7 +155,7 @@ void AddRecord(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   verb->add_option("--units", options->units,
                    "Ends when so many are processed; a snapshot at each tenth")
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   verb->add_option("--for", options->longest, "Ends after this time, e.g. 10m");
   verb->add_option("--watch", options->watch,
                    "A type to watch: module.Type or Type (repeatable)")

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "collector/cli/checks.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -60,7 +61,7 @@ void AddSnapshot(CLI::App& app, int*) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--top", options->top, "Rows of each list")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(Positive());
   verb->add_flag("--all", options->all, "All rows");
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "

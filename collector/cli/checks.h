@@ -1,0 +1,23 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <string>
+
+namespace collector {
+
+/// Accepts numbers above zero; CLI11's own check answers with the whole range
+/// of double.
+inline CLI::Validator Positive() {
+  return CLI::Validator(
+      [](std::string& text) {
+        char* end = nullptr;
+        double value = std::strtod(text.c_str(), &end);
+        return end != text.c_str() && *end == '\0' && value > 0
+                   ? std::string()
+                   : text + " is not a number above 0";
+      },
+      "POSITIVE");
+}
+
+}  // namespace collector
