@@ -59,11 +59,19 @@ std::string Signature(const std::string& text) {
   return "<span class=\"sig\">" + Escape(text) + "</span>";
 }
 
+/// A state's name, which must not break.
+std::string State(const json& entry) {
+  return "<span class=\"whole\">" + Escape(Spoken(TextAt(entry, "state"))) +
+         "</span>";
+}
+
 std::string SlopeText(const json& slope) {
   if (!slope.is_object()) return "<span class=\"soft\">not known</span>";
-  return fmt::format("{} <span class=\"soft\">[{} … {}]</span>",
-                     BytesOr(slope, "estimate"), BytesOr(slope, "lower"),
-                     BytesOr(slope, "upper"));
+  return fmt::format(
+      "<span class=\"whole\">{}</span> <span class=\"soft "
+      "whole\">[{} … {}]</span>",
+      BytesOr(slope, "estimate"), BytesOr(slope, "lower"),
+      BytesOr(slope, "upper"));
 }
 
 std::string UnitOf(const json& verdict) {
@@ -131,10 +139,12 @@ std::string Answers(const std::vector<ReportArm>& arms) {
                       : "<h3>Do these cycles prevent collection?</h3>\n" + html;
 }
 
+/// Growth per unit, or the most at a time where nothing is kept.
 std::string Rate(const json& entry, const char* when) {
-  if (auto rate = NumberAt(entry, std::string("per_unit_") + when))
-    return collector::Figure(*rate);
+  auto rate = NumberAt(entry, std::string("per_unit_") + when);
   auto most = NumberAt(entry, std::string("most_") + when);
+  if (rate && (*rate != 0 || !most || *most == 0))
+    return collector::Figure(*rate);
   return most ? (*most > 0 ? "≤ " : "") + Count(*most)
               : "<span class=\"soft\">not known</span>";
 }
@@ -153,20 +163,24 @@ std::string ChangesTable(const json& objects, const std::string& unit) {
                      {"change", "before", "after", "state", "signature"}, 1, 2);
   };
   HtmlTable shown = make("Cycles per " + unit +
-                         "; ≤ is the most alive at a time, where they are "
-                         "taken in between");
+                         "; ≤ is the most at a time, where none are kept");
   HtmlTable folded = make("The rest");
   for (const char* list : {"removed", "new", "remaining"})
     for (const json& entry : At(objects, list)) {
-      HtmlTable& table = shown.size() < kTopChanges ? shown : folded;
+      bool telling =
+          At(entry, "change") != "same" || At(entry, "watched") == true;
+      HtmlTable& table = telling && shown.size() < kTopChanges ? shown : folded;
       table.Add({ChangeBadge(TextAt(entry, "change")), Rate(entry, "before"),
-                 Rate(entry, "after"), Escape(Spoken(TextAt(entry, "state"))),
+                 Rate(entry, "after"), State(entry),
                  Signature(TextAt(entry, "signature"))});
     }
-  if (shown.empty()) return Paragraph("No cycles in either run.", "soft");
-  std::string html = shown.Html();
+  if (shown.empty() && folded.empty())
+    return Paragraph("No cycles in either run.", "soft");
+  std::string html =
+      shown.empty() ? Paragraph("No signature changed.") : shown.Html();
   if (!folded.empty())
-    html += Details(fmt::format("{} more", folded.size()), folded.Html());
+    html += Details(fmt::format("{} more signatures", folded.size()),
+                    folded.Html());
   return html;
 }
 
@@ -255,7 +269,7 @@ std::string Sites(const json& cycle) {
   for (size_t i = 0; i < std::min(sites.size(), kTopSites); ++i) {
     auto line = NumberAt(sites[i], "line");
     html += fmt::format("<span class=\"site\">{}:{} {} – {}, {}</span>",
-                        Escape(TextAt(sites[i], "file")),
+                        Escape(ShortFile(TextAt(sites[i], "file"))),
                         line ? fmt::format("{:.0f}", *line) : "?",
                         Escape(TextAt(sites[i], "function")),
                         Escape(TextAt(sites[i], "role")),
@@ -490,8 +504,7 @@ std::string GrowingTable(const json& service, const std::string& unit) {
       (shown.size() < kTopCycles ? shown : folded)
           .Add({leaks ? "<span class=\"badge bad\">leaks</span>"
                       : "<span class=\"badge wait\">grows</span>",
-                CountOr(entry, "per_unit"),
-                Escape(Spoken(TextAt(entry, "state"))),
+                CountOr(entry, "per_unit"), State(entry),
                 Signature(TextAt(entry, "signature")),
                 Escape(TextAt(entry, "reason"))});
     }

@@ -52,6 +52,7 @@ th{font-weight:600;color:var(--soft)}
 th.n,td.n{text-align:right;white-space:nowrap}
 code,.sig{font:.86rem/1.45 ui-monospace,"DejaVu Sans Mono",monospace;
 overflow-wrap:anywhere}
+.whole{white-space:nowrap}
 .site{display:block;color:var(--soft);font-size:.82rem}
 figure{margin:16px 0}figcaption{font-size:.89rem;margin-top:4px}
 svg{display:block;width:100%;height:auto;background:var(--card);

@@ -11,7 +11,7 @@
 #include <set>
 
 #include "collector/verdict/json_access.h"
-#include "collector/verdict/objects_leg.h"
+#include "collector/verdict/signature_changes.h"
 #include "collector/verdict/statistics.h"
 #include "collector/verdict/verdict.h"
 #include "collector/verdict/words.h"
@@ -21,9 +21,6 @@ namespace {
 
 using nlohmann::json;
 
-/// Counts this close are the same: two objects, or a twentieth.
-constexpr double kSameObjects = 2;
-constexpr double kSameShare = 0.05;
 /// Unit counts this close are equal.
 constexpr double kSameUnitsShare = 0.02;
 
@@ -139,113 +136,6 @@ std::string Incomparable(const RunFacts& base_run, const ServiceRun& base,
   return {};
 }
 
-/// What a run says of one signature.
-struct SignatureCounts {
-  std::map<std::string, double> last;  // Count by state in the last snapshot.
-  std::map<std::string, double> most;  // Most in any judged snapshot.
-  std::map<std::string, double> first;
-};
-
-/// All signatures over the judged snapshots (all even ones if there are few).
-/// `floating` is without `never` here, so that the states add up.
-std::map<std::string, SignatureCounts> CountSignatures(
-    const ServiceRun& service, double* units) {
-  auto snapshots = EvenSnapshots(service);
-  *units = 0;
-  std::map<std::string, SignatureCounts> counts;
-  if (snapshots.empty()) return counts;
-  *units =
-      static_cast<double>(snapshots.back()->units - snapshots.front()->units);
-  for (const SnapshotAtUnits* snapshot : snapshots) {
-    const json& cycles = At(snapshot->report, "cycles");
-    if (!cycles.is_array()) continue;
-    std::map<std::string, std::map<std::string, double>> here;
-    for (const json& cycle : cycles) {
-      auto& states = here[TextAt(cycle, "signature")];
-      double never = NumberAt(cycle, "never").value_or(0);
-      states["never"] += never;
-      states["floating"] += NumberAt(cycle, "floating").value_or(0) - never;
-      states["pinned"] += NumberAt(cycle, "pinned").value_or(0);
-      states["in_flight"] += NumberAt(cycle, "in_flight").value_or(0);
-    }
-    for (auto& [signature, states] : here) {
-      SignatureCounts& entry = counts[signature];
-      for (auto& [state, count] : states) {
-        entry.most[state] = std::max(entry.most[state], count);
-        if (snapshot == snapshots.front()) entry.first[state] = count;
-        if (snapshot == snapshots.back()) entry.last[state] = count;
-      }
-    }
-  }
-  return counts;
-}
-
-/// `never` and `pinned` are counted as growth per unit. What the collector
-/// takes in between, and what runs at the moment, has no growth that means
-/// something: the most seen in any snapshot is compared instead.
-json SignatureChanges(const ServiceRun& base, const ServiceRun& patched) {
-  double base_units = 0, patched_units = 0;
-  auto before = CountSignatures(base, &base_units);
-  auto after = CountSignatures(patched, &patched_units);
-  std::set<std::string> names;
-  for (const auto& [name, counts] : before) names.insert(name);
-  for (const auto& [name, counts] : after) names.insert(name);
-  json changes = {{"removed", json::array()},
-                  {"remaining", json::array()},
-                  {"new", json::array()}};
-  for (const std::string& name : names) {
-    for (const char* state : {"never", "pinned", "floating", "in_flight"}) {
-      bool stays =
-          std::string(state) == "never" || std::string(state) == "pinned";
-      auto growth = [state](SignatureCounts& counts) {
-        return counts.last[state] - counts.first[state];
-      };
-      double most_before = before[name].most[state];
-      double most_after = after[name].most[state];
-      if (most_before == 0 && most_after == 0) continue;
-      double from = stays ? growth(before[name]) : most_before;
-      double to = stays ? growth(after[name]) : most_after;
-      json entry = {{"signature", name},          {"state", state},
-                    {"per_unit_before", nullptr}, {"per_unit_after", nullptr},
-                    {"most_before", most_before}, {"most_after", most_after},
-                    {"reason", nullptr}};
-      if (!stays) {
-        entry["reason"] =
-            "not kept: compared by the most alive in any snapshot";
-      } else if (base_units > 0 && patched_units > 0) {
-        entry["per_unit_before"] = from / base_units;
-        entry["per_unit_after"] = to / patched_units;
-      } else {
-        entry["reason"] = "there is one snapshot only";
-      }
-      if (most_after == 0) {
-        entry["change"] = "removed";
-        changes["removed"].push_back(std::move(entry));
-      } else if (most_before == 0) {
-        entry["change"] = "new";
-        changes["new"].push_back(std::move(entry));
-      } else {
-        double tolerance =
-            std::max(kSameObjects, kSameShare * std::max(from, to));
-        entry["change"] = std::abs(to - from) <= tolerance ? "same"
-                          : to < from                      ? "fewer"
-                                                           : "more";
-        changes["remaining"].push_back(std::move(entry));
-      }
-    }
-  }
-  for (auto& [list, entries] : changes.items())
-    std::stable_sort(
-        entries.begin(), entries.end(), [](const json& a, const json& b) {
-          auto weight = [](const json& entry) {
-            return std::max(NumberAt(entry, "most_before").value_or(0),
-                            NumberAt(entry, "most_after").value_or(0));
-          };
-          return weight(a) > weight(b);
-        });
-  return changes;
-}
-
 using Key = std::pair<std::string, std::string>;  // Signature, state.
 
 /// Growth per unit of everything on which a leg leaks.
@@ -274,42 +164,37 @@ Outcome ObjectsOutcome(const json& base, const json& patched) {
                                 kSameShare * std::max(from, to));
     return std::abs(from - to) > tolerance;
   };
-  int better = 0, worse = 0;
+  size_t gone = 0, fewer = 0, same = 0, more = 0, added = 0;
   for (const auto& [key, rate] : leaks_before) {
     auto found = leaks_after.find(key);
-    double now = found == leaks_after.end() ? 0 : found->second;
-    if (differs(rate, now)) ++(now < rate ? better : worse);
+    if (found == leaks_after.end())
+      ++gone;
+    else if (!differs(rate, found->second))
+      ++same;
+    else
+      ++(found->second < rate ? fewer : more);
   }
   for (const auto& [key, rate] : leaks_after)
-    if (!leaks_before.contains(key)) ++worse;
+    added += !leaks_before.contains(key);
   if (after != "leak")
-    return worse == 0 && better == static_cast<int>(leaks_before.size())
-               ? Outcome{"not_enough_data",
-                         "all that leaks in the base is gone, but whether the "
-                         "patched run leaks elsewhere is not known yet"}
-               : Outcome{"not_enough_data",
-                         "whether objects leak in the patched run is not "
-                         "known"};
-  if (better > 0 && worse > 0) {
-    double from =
-        NumberAt(base, "objects/explained_bytes_per_unit").value_or(0);
-    double to =
-        NumberAt(patched, "objects/explained_bytes_per_unit").value_or(0);
-    return {to < from ? "reduced" : "worse",
-            fmt::format("{} leaking types and signatures are fewer, {} more; "
-                        "in all {} per unit before and {} after",
-                        better, worse, Bytes(from), Bytes(to))};
-  }
-  if (better > 0)
-    return {"reduced",
-            fmt::format("{} of {} leaking types and signatures are gone or "
-                        "fewer, the rest still leaks",
-                        better, leaks_before.size())};
-  if (worse > 0)
-    return {"worse", fmt::format("{} leaking types and signatures are new or "
-                                 "more",
-                                 worse)};
-  return {"not_cured", "the same types and signatures leak as before"};
+    return {"not_enough_data",
+            added == 0 && gone == leaks_before.size()
+                ? "all that leaks in the base is gone, but whether the patched "
+                  "run leaks elsewhere is not known yet"
+                : "whether objects leak in the patched run is not known"};
+
+  double from = NumberAt(base, "objects/explained_bytes_per_unit").value_or(0);
+  double to = NumberAt(patched, "objects/explained_bytes_per_unit").value_or(0);
+  std::string reason = fmt::format(
+      "of {} leaking types and signatures {} are gone, {} fewer, {} as before, "
+      "{} more, and {} are new; they hold {} per unit before and {} after",
+      leaks_before.size(), gone, fewer, same, more, added, Bytes(from),
+      Bytes(to));
+  bool better = gone + fewer > 0, worse = more + added > 0;
+  if (better && worse) return {to < from ? "reduced" : "worse", reason};
+  if (better) return {"reduced", reason};
+  if (worse) return {"worse", reason};
+  return {"not_cured", reason};
 }
 
 /// The difference of the slopes per unit, patched minus base, with one-sided

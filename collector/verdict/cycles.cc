@@ -36,6 +36,7 @@ bool IsThroughWatched(const json& cycle, const json& report) {
   const json& watched = At(report, "watched");
   if (!watched.is_array()) return false;
   std::string signature = TextAt(cycle, "signature");
+  if (signature.empty()) signature = TextAt(cycle, "type");
   return std::any_of(watched.begin(), watched.end(), [&](const json& entry) {
     std::string type = TextAt(entry, "type");
     return !type.empty() && HasStep(signature, type);

@@ -7,7 +7,8 @@ namespace collector {
 
 /// True if the cycle runs through a type that the snapshot watches: its
 /// signature names the type's last part. An interpreter is full of cycles that
-/// live as long as it (every class is one); these are the ones asked about.
+/// live as long as it (every class is one); these are the ones asked about. Of
+/// an entry of `heap.types`: true if the type itself is watched.
 bool IsThroughWatched(const nlohmann::json& cycle,
                       const nlohmann::json& report);
 

@@ -183,11 +183,16 @@ json JudgeService(const RunFacts& run, const ServiceRun& service,
   if (!run.finished)
     problems.push_back("the run was cut short; this is what it recorded");
 
+  const SnapshotAtUnits* last = LastSnapshot(service);
+  if (last && At(last->report, "gc/enabled") == false)
+    problems.push_back(
+        "the collector is off in this run, so every cycle made stays: growth "
+        "is expected and shows that it is seen");
+
   std::optional<double> rest;
   auto slope = NumberAt(memory, "slope_bytes_per_unit/estimate");
   auto explained = NumberAt(objects, "explained_bytes_per_unit");
   if (slope && explained) rest = *slope - *explained;
-  const SnapshotAtUnits* last = LastSnapshot(service);
   json result = {
       {"service", service.service},
       {"verdict", verdict},

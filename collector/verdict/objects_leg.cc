@@ -18,6 +18,7 @@
 #include <map>
 
 #include "collector/verdict/collection.h"
+#include "collector/verdict/cycles.h"
 #include "collector/verdict/json_access.h"
 #include "collector/verdict/statistics.h"
 #include "collector/verdict/words.h"
@@ -34,6 +35,7 @@ struct Tracked {
   const char* kind;                                   // "cycle", "type".
   std::map<std::string, std::vector<double>> counts;  // By field.
   const json* last = nullptr;  // Its entry in the last snapshot that has it.
+  bool watched = false;        // Is a watched type, or runs through one.
 };
 
 bool IsBuiltin(const std::string& type) {
@@ -57,6 +59,7 @@ std::vector<Tracked> Collect(const Snapshots& snapshots, const char* list,
       tracked.name = name;
       tracked.kind = kind;
       tracked.last = &entry;
+      tracked.watched |= IsThroughWatched(entry, snapshots[i]->report);
       for (const char* field : kFields) {
         auto& counts = tracked.counts[field];
         counts.resize(snapshots.size());
@@ -106,6 +109,7 @@ json EntryFor(const Tracked& tracked, const char* state,
   json holders = At(*tracked.last, "held_by");
   return {{"signature", tracked.name},
           {"kind", tracked.kind},
+          {"watched", tracked.watched},
           {"state", state},
           {"count", counts.back()},
           {"per_unit", PerUnit(counts, units)},
@@ -166,12 +170,12 @@ void Judge(const Tracked& tracked, const std::vector<double>& units,
 }
 
 /// Drops the interpreter's own types where something with a name of its own
-/// grows in the same state, then sorts: leaks first, cycles before types, the
-/// fastest first.
+/// grows in the same state, then sorts: leaks first, what is watched first,
+/// cycles before types, the fastest first.
 json WithoutExplained(const json& growing) {
   auto rank = [](const json& entry) {
-    return std::tuple(!entry["leaks"].get<bool>(), entry["kind"] == "type",
-                      -entry["per_unit"].get<double>(),
+    return std::tuple(!entry["leaks"].get<bool>(), entry["watched"] == false,
+                      entry["kind"] == "type", -entry["per_unit"].get<double>(),
                       entry["signature"].get<std::string>());
   };
   auto is_builtin = [](const json& entry) {
@@ -213,6 +217,7 @@ json Bounded(const std::vector<Tracked>& all, const std::vector<double>& units,
     bounded.push_back(
         {{"signature", tracked.name},
          {"kind", tracked.kind},
+         {"watched", tracked.watched},
          {"state", "floating"},
          {"count", floating.back()},
          {"bound",
@@ -357,6 +362,7 @@ json JudgeObjects(const ServiceRun& service, const std::string& unit) {
   leg["verdict"] = leaks                    ? "leak"
                    : leg["growing"].empty() ? "clean"
                                             : "not_enough_data";
+  if (leaks) return leg;
   double judged = units.back() - units.front();
   if (short_of_units)
     leg["needs"].push_back(

@@ -24,7 +24,7 @@ class Table {
  public:
   explicit Table(std::vector<std::string> head) { rows_.push_back(head); }
   void Add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
-  bool empty() const { return rows_.size() == 1; }
+  size_t size() const { return rows_.size() - 1; }
 
   std::string Text() const {
     std::vector<size_t> widths(rows_[0].size());
@@ -77,7 +77,7 @@ std::string FirstSite(const json& entry) {
   const json& site = At(entry, "sites/0");
   if (!site.is_object()) return "";
   auto line = NumberAt(site, "line");
-  return fmt::format("{}:{} {} ({})", TextAt(site, "file"),
+  return fmt::format("{}:{} {} ({})", ShortFile(TextAt(site, "file")),
                      line ? fmt::format("{:.0f}", *line) : "?",
                      TextAt(site, "function"), TextAt(site, "role"));
 }
@@ -117,6 +117,21 @@ std::string RenderGrowing(const json& growing, const std::string& unit) {
   return "  growing in every interval:\n" + table.Text() + More(growing.size());
 }
 
+std::string RenderBounded(const json& bounded, const std::string& unit) {
+  if (!bounded.is_array() || bounded.empty()) return "";
+  Table table({"at most about", "taken in about", "signature"});
+  std::vector<json> sorted(bounded.begin(), bounded.end());
+  std::stable_partition(sorted.begin(), sorted.end(), [](const json& entry) {
+    return At(entry, "watched") == true;
+  });
+  for (size_t i = 0; i < std::min(sorted.size(), kRows); ++i)
+    table.Add({CountOr(sorted[i], "bound"),
+               Units(NumberAt(sorted[i], "in_units").value_or(0), unit),
+               TextAt(sorted[i], "signature")});
+  return "  floating, and taken in time:\n" + table.Text() +
+         More(sorted.size());
+}
+
 std::string RenderWatched(const json& watched) {
   if (!watched.is_array() || watched.empty()) return "";
   Table table(
@@ -130,16 +145,14 @@ std::string RenderWatched(const json& watched) {
 
 std::string RenderCycles(const json& cycles) {
   if (!cycles.is_array() || cycles.empty()) return "";
-  std::string text;
   Table table({"count", "pinned", "floating", "in flight", "never", "cycle"});
   for (size_t i = 0; i < std::min(cycles.size(), kRows); ++i) {
     const json& cycle = cycles[i];
-    std::string site = FirstSite(cycle);
-    table.Add(
-        {CountOr(cycle, "count"), CountOr(cycle, "pinned"),
-         CountOr(cycle, "floating"), CountOr(cycle, "in_flight"),
-         CountOr(cycle, "never"),
-         TextAt(cycle, "signature") + (site.empty() ? "" : "  at " + site)});
+    table.Add({CountOr(cycle, "count"), CountOr(cycle, "pinned"),
+               CountOr(cycle, "floating"), CountOr(cycle, "in_flight"),
+               CountOr(cycle, "never"), TextAt(cycle, "signature")});
+    if (std::string site = FirstSite(cycle); !site.empty())
+      table.Add({"", "", "", "", "", "  at " + site});
   }
   return table.Text() + More(cycles.size());
 }
@@ -168,13 +181,7 @@ std::string RenderService(const json& service, const std::string& unit) {
     text += "  invalid: " + reason.get<std::string>() + "\n";
   text += RenderMemory(service, unit);
   text += RenderGrowing(At(service, "objects/growing"), unit);
-  for (const json& entry : At(service, "objects/bounded"))
-    text += fmt::format(
-        "  bounded: at most about {} at a time, taken in about "
-        "{}: {}\n",
-        CountOr(entry, "bound"),
-        Units(NumberAt(entry, "in_units").value_or(0), unit),
-        TextAt(entry, "signature"));
+  text += RenderBounded(At(service, "objects/bounded"), unit);
   text += RenderWatched(At(service, "watched"));
   text += RenderCycles(At(service, "cycles"));
   if (std::string sentence = TextAt(service, "collection/sentence");
@@ -189,10 +196,11 @@ std::string RenderService(const json& service, const std::string& unit) {
   return text;
 }
 
+/// Growth per unit, or the most at a time where nothing is kept.
 std::string RateText(const json& entry, const char* when) {
   auto rate = NumberAt(entry, std::string("per_unit_") + when);
-  if (rate) return Figure(*rate);
   auto most = NumberAt(entry, std::string("most_") + when);
+  if (rate && (*rate != 0 || !most || *most == 0)) return Figure(*rate);
   return most ? (*most > 0 ? "≤ " : "") + Count(*most) : "?";
 }
 
@@ -200,19 +208,22 @@ std::string RenderChanges(const json& objects, const std::string& unit) {
   Table table({"before", "after", "", "state", "signature"});
   size_t all = 0;
   for (const char* list : {"removed", "new", "remaining"})
-    for (const json& entry : At(objects, list))
-      if (++all <= 2 * kRows)
-        table.Add({RateText(entry, "before"), RateText(entry, "after"),
-                   TextAt(entry, "change"), Spoken(TextAt(entry, "state")),
-                   TextAt(entry, "signature")});
-  if (table.empty()) return "  no cycles in either run\n";
-  std::string text = fmt::format(
-                         "  cycles per {} (≤: most alive at a time, where the "
-                         "collector takes them):\n",
-                         unit) +
-                     table.Text();
-  if (all > 2 * kRows)
-    text += fmt::format("  and {} more, see --json\n", all - 2 * kRows);
+    for (const json& entry : At(objects, list)) {
+      ++all;
+      if (table.size() >= 2 * kRows) continue;
+      table.Add({RateText(entry, "before"), RateText(entry, "after"),
+                 TextAt(entry, "change"), Spoken(TextAt(entry, "state")),
+                 TextAt(entry, "signature")});
+    }
+  if (all == 0) return "  no cycles in either run\n";
+  std::string text =
+      fmt::format(
+          "  cycles per {} (≤: the most at a time, where none are "
+          "kept):\n",
+          unit) +
+      table.Text();
+  if (all > table.size())
+    text += fmt::format("  and {} more, see --json\n", all - table.size());
   return text;
 }
 

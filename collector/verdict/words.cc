@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 namespace collector {
 
@@ -56,6 +57,16 @@ std::string Plural(const std::string& unit) {
 std::string Units(double count, const std::string& unit) {
   std::string number = Count(count);
   return number + " " + (number == "1" ? unit : Plural(unit));
+}
+
+std::string ShortFile(const std::string& file) {
+  static constexpr std::string_view kPackages = "site-packages/";
+  if (size_t at = file.rfind(kPackages); at != std::string::npos)
+    return file.substr(at + kPackages.size());
+  size_t from = file.size();
+  for (int part = 0; part < 3 && from != std::string::npos && from > 0; ++part)
+    from = file.rfind('/', from - 1);
+  return from == std::string::npos || from == 0 ? file : file.substr(from + 1);
 }
 
 std::string Spoken(std::string word) {

@@ -19,6 +19,9 @@ std::string Duration(double hours);
 std::string Units(double count, const std::string& unit);
 /// "archives".
 std::string Plural(const std::string& unit);
+/// A source file as a reader knows it: what follows `site-packages/`, else the
+/// last three parts.
+std::string ShortFile(const std::string& file);
 /// "not enough data" for "not_enough_data".
 std::string Spoken(std::string word);
 

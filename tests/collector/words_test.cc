@@ -47,6 +47,17 @@ TEST(Words, PutUnitsInTheirNumber) {
   EXPECT_EQ(Spoken("not_enough_data"), "not enough data");
 }
 
+TEST(Words, ShortenFilesToWhatAReaderKnows) {
+  EXPECT_EQ(ShortFile("/v/lib/python3.11/site-packages/insights/core/dr.py"),
+            "insights/core/dr.py");
+  EXPECT_EQ(ShortFile("/tmp/x/overlay/insights/core/dr.py"),
+            "insights/core/dr.py");
+  EXPECT_EQ(ShortFile("insights/core/dr.py"), "insights/core/dr.py");
+  EXPECT_EQ(ShortFile("/a/b.py"), "/a/b.py");
+  EXPECT_EQ(ShortFile("b.py"), "b.py");
+  EXPECT_EQ(ShortFile(""), "");
+}
+
 TEST(JsonAccess, FindsNullWhereThereIsNothing) {
   nlohmann::json value = {{"a", {1, {{"b", "text"}}}}, {"c", nullptr}};
   EXPECT_EQ(TextAt(value, "a/1/b"), "text");
