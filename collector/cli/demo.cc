@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -9,6 +8,7 @@
 #include "collector/cli/demo_platform.h"
 #include "collector/cli/demo_table.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/status_line.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -47,14 +47,10 @@ struct DemoOptions {
   bool json = false;
 };
 
-/// One line on stderr, rewritten in a terminal; elsewhere a new line for each
-/// tenth of an arm.
+/// How far the demo is; outside a terminal a line for each tenth of an arm.
 class Progress {
  public:
   Progress(size_t arms, int64_t archives) : arms_(arms), archives_(archives) {}
-  ~Progress() {
-    if (open_) fmt::print(stderr, "\n");
-  }
 
   void Begin(const std::string& arm) {
     ++arm_;
@@ -65,7 +61,7 @@ class Progress {
   }
   void Update(int64_t done) {
     int64_t tenth = done * 10 / archives_;
-    if (!terminal_ && tenth == tenth_) return;
+    if (!line_.terminal() && tenth == tenth_) return;
     tenth_ = tenth;
     Say(fmt::format("{} of {} archives{}", done, archives_, Left(done)));
   }
@@ -74,8 +70,7 @@ class Progress {
     double took = Seconds(steady_clock::now() - begin_).count();
     seconds_ += took;
     Say(fmt::format("{} archives in {:.0f} s", archives_, took));
-    if (open_) fmt::print(stderr, "\n");
-    open_ = false;
+    line_.End();
   }
 
  private:
@@ -95,20 +90,12 @@ class Progress {
                                  : fmt::format("{:.0f} min", left / 60));
   }
   void Say(const std::string& what) {
-    std::string line =
-        fmt::format("arm {}/{} {}: {}", arm_, arms_, name_, what);
-    if (terminal_) {
-      fmt::print(stderr, "\r\033[K{}", line);
-      open_ = true;
-    } else {
-      fmt::print(stderr, "{}\n", line);
-    }
+    line_.Say(fmt::format("arm {}/{} {}: {}", arm_, arms_, name_, what));
   }
 
   size_t arms_;
   int64_t archives_;
-  bool terminal_ = isatty(STDERR_FILENO) != 0;
-  bool open_ = false;  // A line without its end.
+  StatusLine line_;
   size_t arm_ = 0;
   std::string name_;
   int64_t tenth_ = -1;
@@ -166,14 +153,19 @@ json RunArm(const DemoOptions& options, const DemoArm& arm,
   plan.stall = std::chrono::seconds(60);
   std::atomic<int64_t> processed = 0;  // What the load's bound reads.
   RecordHooks hooks;
-  hooks.units_processed = [&] {
-    return processed = offset.Read(milliseconds(5000)).value_or(0);
+  hooks.units_processed = [&]() -> int64_t {
+    try {
+      return processed = offset.Read(milliseconds(5000)).value_or(0);
+    } catch (const Error&) {
+      platform.Check();  // Says more, if one of ours has ended.
+      throw;
+    }
   };
   hooks.units_sent = [&] { return load.load().counts().sent.load(); };
   hooks.started = [&] { load.Start([&] { return processed.load(); }); };
   hooks.watch_over = [&] {
-    load.Check();
     platform.Check();
+    load.Check();
   };
   // The offset of an archive may be committed while it is being processed; its
   // result comes after.

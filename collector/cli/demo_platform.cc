@@ -89,6 +89,8 @@ void ThrowIfEnded(std::optional<ChildProcess>& child, const char* what,
   if (!child || child->running()) return;
   std::string last = child->OutputTail(300);
   last.erase(0, last.rfind('\n') + 1);
+  // Who was killed had no last word.
+  if (!child->ending().starts_with("exit")) last.clear();
   throw Error(fmt::format("{} ended ({}){}{}; its output is in {}", what,
                           child->ending(), last.empty() ? "" : ": ", last,
                           log.string()));

@@ -4,6 +4,7 @@
 
 #include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/status_line.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
 #include "collector/load/kafka.h"
@@ -47,17 +48,18 @@ void RunLoad(const LoadOptions& options) {
   }
   auto start = steady_clock::now();
   thread.Start(processed);
+  StatusLine status;
   const LoadCounts& counts = thread.load().counts();
   while (!thread.done() &&
          !interrupt.SleepUntil(steady_clock::now() + milliseconds(200))) {
     double seconds =
         std::chrono::duration<double>(steady_clock::now() - start).count();
-    fmt::print(stderr, "\r{} sent, {} late, {} failed, {:.1f} s",
-               counts.sent.load(), counts.late.load(), counts.failed.load(),
-               seconds);
+    status.SayInTerminal(fmt::format("{} sent, {} late, {} failed, {:.1f} s",
+                                     counts.sent.load(), counts.late.load(),
+                                     counts.failed.load(), seconds));
   }
   thread.Stop();
-  fmt::print(stderr, "\n");
+  status.End();
   thread.Check();
   double seconds =
       std::chrono::duration<double>(steady_clock::now() - start).count();

@@ -4,6 +4,7 @@
 
 #include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/status_line.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -115,12 +116,14 @@ int RunRecord(const RecordOptions& options) {
     hooks.started = [&] { load->Start([&] { return processed.load(); }); };
     hooks.watch_over = [&] { load->Check(); };
   }
+  StatusLine status;
   hooks.progress = [&](int64_t done, int64_t elapsed_ms) {
-    fmt::print(stderr, "\r{} units, {:.0f} s", done, elapsed_ms / 1000.0);
+    status.SayInTerminal(
+        fmt::format("{} units, {:.0f} s", done, elapsed_ms / 1000.0));
   };
   RecordResult result = Record(plan, hooks, agent, run, interrupt);
   if (load) load->Stop();
-  fmt::print(stderr, "\n");
+  status.End();
   if (options.json) {
     nlohmann::json json = {{"run", options.output},
                            {"units", result.units},

@@ -88,6 +88,7 @@ void Recorder::Event(const std::string& kind, const std::string& text) {
 void Recorder::CheckService() {
   if (sampler_.Alive()) return;
   Event("restart", fmt::format("process {} has ended", sampler_.pid()));
+  if (hooks_.watch_over) hooks_.watch_over();  // May know why.
   throw Error(fmt::format(
       "the service {} (process {}) ended while it was recorded; the run holds "
       "what was seen until then",
