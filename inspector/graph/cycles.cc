@@ -12,20 +12,21 @@ CycleFinder::CycleFinder(const HeapGraph& graph, const Components& components,
       edge_budget_(edge_budget),
       seen_in_round_(graph.node_count(), 0, memory),
       referrer_(graph.node_count(), kNoNode, memory),
+      referents_inside_(memory),
       queue_(memory),
       closings_(memory),
       path_(memory) {}
 
-bool CycleFinder::SeenBefore(std::span<const Edge> referents, size_t index) {
-  // Instances have few attributes, containers are rarely watched: a scan of
-  // the edges before this one is cheaper than a set, up to a point.
-  constexpr size_t kMost = 256;
-  size_t begin = index > kMost ? index - kMost : 0;
-  for (size_t i = begin; i < index; ++i)
-    if (!referents[i].cut() &&
-        referents[i].referent() == referents[index].referent())
-      return true;
-  return false;
+void CycleFinder::ListReferentsInside(NodeId node) {
+  referents_inside_.clear();
+  ++round_;
+  for (Edge edge : graph_.Referents(node)) {
+    NodeId referent = edge.referent();
+    if (!StaysInside(node, edge) || seen_in_round_[referent] == round_)
+      continue;
+    seen_in_round_[referent] = round_;
+    referents_inside_.push_back(referent);
+  }
 }
 
 bool CycleFinder::Search(NodeId node, NodeId first) {

@@ -29,11 +29,9 @@ class CycleFinder {
   /// edges to one referent count once. The span lives during the call only.
   template <typename Found>
   void ForEachCycle(NodeId node, Found found) {
-    auto referents = graph_.Referents(node);
-    for (size_t i = 0; i < referents.size(); ++i) {
-      Edge edge = referents[i];
-      if (!StaysInside(node, edge) || SeenBefore(referents, i)) continue;
-      if (!Search(node, edge.referent())) {
+    ListReferentsInside(node);
+    for (NodeId referent : referents_inside_) {
+      if (!Search(node, referent)) {
         ++skipped_nodes_;
         return;
       }
@@ -48,7 +46,8 @@ class CycleFinder {
     return !edge.cut() &&
            components_.of[edge.referent()] == components_.of[node];
   }
-  static bool SeenBefore(std::span<const Edge> referents, size_t index);
+  /// Fills `referents_inside_`, each once, in the order of the edges.
+  void ListReferentsInside(NodeId node);
   /// Fills `closings_`; false when the budget is spent.
   bool Search(NodeId node, NodeId first);
   std::span<const NodeId> PathTo(NodeId node, NodeId closing);
@@ -60,6 +59,7 @@ class CycleFinder {
   uint32_t round_ = 0;
   std::pmr::vector<uint32_t> seen_in_round_;  // By node.
   std::pmr::vector<NodeId> referrer_;         // By node, in the search tree.
+  std::pmr::vector<NodeId> referents_inside_;
   std::pmr::vector<NodeId> queue_;
   std::pmr::vector<NodeId> closings_;
   std::pmr::vector<NodeId> path_;

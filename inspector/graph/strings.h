@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory_resource>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 namespace heap {
@@ -17,19 +18,18 @@ using StringId = uint32_t;
 uint32_t Fnv32(std::string_view text);
 uint64_t Fnv64(std::string_view text, uint64_t seed = 0xcbf29ce484222325);
 
-/// A text being put together in place; what does not fit is left out.
+/// A text being put together in place; what does not fit is left out: the end
+/// of a text, but the whole of a number.
 template <size_t kSize>
 class TextBuffer {
  public:
   TextBuffer& Append(std::string_view part) {
-    size_t size = part.size() < kSize - size_ ? part.size() : kSize - size_;
-    std::memcpy(text_ + size_, part.data(), size);
-    size_ += size;
+    size_ += part.copy(text_ + size_, kSize - size_);
     return *this;
   }
   TextBuffer& Append(int64_t number, int base = 10) {
-    size_ = static_cast<size_t>(
-        std::to_chars(text_ + size_, text_ + kSize, number, base).ptr - text_);
+    auto written = std::to_chars(end(), limit(), number, base);
+    if (written.ec == std::errc()) set_end(written.ptr);
     return *this;
   }
   std::string_view text() const { return {text_, size_}; }
