@@ -123,6 +123,17 @@ json DescribeArm(const DemoOptions& options, const DemoArm& arm,
           {"host", DescribeHost()}};
 }
 
+/// A patch that does not apply is told before minutes of other arms.
+void CheckPatches(const DemoFixtures& fixtures,
+                  const std::vector<DemoArm>& arms) {
+  DemoScratch scratch;
+  for (const DemoArm& arm : arms) {
+    if (!arm.patch.empty()) {
+      MakeOverlay(fixtures, arm, scratch.path() / arm.name);
+    }
+  }
+}
+
 /// Runs one arm from start to clean end. Returns how many archives were sent
 /// and how many results came.
 json RunArm(const DemoOptions& options, const DemoArm& arm,
@@ -262,6 +273,7 @@ void RunDemo(DemoOptions options) {
   std::vector<DemoArm> arms =
       DemoArms(options.collector, options.patches, options.fixtures);
   CheckFixtures(options.fixtures, arms);
+  CheckPatches(options.fixtures, arms);
   PrepareOutput(options.output);
   fmt::print(stderr,
              "{} arms of {} archives each (seed {}), a sample every {} and a "

@@ -72,18 +72,6 @@ void RemoveOldScratch() {
   }
 }
 
-/// Short, since socket paths are: the output folder's may be too long.
-fs::path MakeScratch() {
-  RemoveOldScratch();
-  std::string name = (fs::temp_directory_path() /
-                      fmt::format("{}{}-XXXXXX", kScratchPrefix, getpid()))
-                         .string();
-  if (mkdtemp(name.data()) == nullptr) {
-    throw Error(fmt::format("{}: {}", name, std::strerror(errno)));
-  }
-  return name;
-}
-
 void ThrowIfEnded(std::optional<ChildProcess>& child, const char* what,
                   const fs::path& log) {
   if (!child || child->running()) return;
@@ -98,13 +86,29 @@ void ThrowIfEnded(std::optional<ChildProcess>& child, const char* what,
 
 }  // namespace
 
+DemoScratch::DemoScratch() {
+  RemoveOldScratch();
+  std::string name = (fs::temp_directory_path() /
+                      fmt::format("{}{}-XXXXXX", kScratchPrefix, getpid()))
+                         .string();
+  if (mkdtemp(name.data()) == nullptr) {
+    throw Error(
+        fmt::format("{}: cannot be made: {}", name, std::strerror(errno)));
+  }
+  path_ = name;
+}
+
+DemoScratch::~DemoScratch() {
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
 DemoPlatform::DemoPlatform(const DemoArm& arm, const DemoFixtures& fixtures,
                            fs::path logs, const Interrupt& interrupt)
     : arm_(arm),
       fixtures_(fixtures),
       logs_(std::move(logs)),
-      interrupt_(interrupt),
-      scratch_(MakeScratch()) {
+      interrupt_(interrupt) {
   fs::create_directories(logs_);
   StartBroker();
   StartS3();
@@ -115,8 +119,6 @@ DemoPlatform::~DemoPlatform() {
   service_.reset();
   s3_.reset();
   broker_.reset();
-  std::error_code ignored;
-  fs::remove_all(scratch_, ignored);
 }
 
 fs::path DemoPlatform::LogFile(const char* program) const {
@@ -191,11 +193,11 @@ void DemoPlatform::StartService() {
   if (!arm_.collector_on) overlays.push_back(fixtures_.ccx / "collector-off");
   if (!arm_.patch.empty()) {
     // By this name the inspector shows its files as those of the packages.
-    overlays.push_back(scratch_ / "site-packages");
+    overlays.push_back(scratch_.path() / "site-packages");
     MakeOverlay(fixtures_, arm_, overlays.back());
   }
   int metrics = FreePort();
-  fs::create_directories(scratch_ / "extract");
+  fs::create_directories(scratch_.path() / "extract");
   Command command;
   // Nothing of the caller's PYTHONPATH: it is not the service's.
   command.environment =
@@ -215,11 +217,11 @@ void DemoPlatform::StartService() {
       {"AWS_EC2_METADATA_DISABLED", "true"},
       {"NO_PROXY", "127.0.0.1"},
       {"METRICS_PORT", std::to_string(metrics)},
-      {"EXTRACT_DIR", (scratch_ / "extract").string()},
-      {"TMPDIR", (scratch_ / "extract").string()},
+      {"EXTRACT_DIR", (scratch_.path() / "extract").string()},
+      {"TMPDIR", (scratch_.path() / "extract").string()},
       {"CLOWDER_ENABLED", "false"},
       {"PYTHONUNBUFFERED", "1"}});
-  command.environment["CYCLESCOPE_DIR"] = scratch_.string();
+  command.environment["CYCLESCOPE_DIR"] = scratch_.path().string();
   command.arguments = {(venv / "bin/ccx-messaging").string(),
                        (fixtures_.ccx / "rules-processing.yaml").string()};
   command.output = log;

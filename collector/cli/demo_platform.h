@@ -19,6 +19,21 @@ inline constexpr char kBucket[] = "ccx-bucket";
 inline constexpr char kGroup[] = "ccx-rules-processing-service";
 inline constexpr char kS3Key[] = "cyclescope";
 
+/// A short-lived folder of the demo, since socket paths are short and the
+/// output folder's may be too long. What killed demos left goes first.
+class DemoScratch {
+ public:
+  DemoScratch();
+  ~DemoScratch();
+  DemoScratch(const DemoScratch&) = delete;
+  DemoScratch& operator=(const DemoScratch&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
 /// Broker, S3 server and service of one arm: children of ours, ended by the
 /// destructor if not before, with what they left in the file system.
 class DemoPlatform {
@@ -53,7 +68,7 @@ class DemoPlatform {
   const DemoFixtures& fixtures_;
   std::filesystem::path logs_;
   const Interrupt& interrupt_;
-  std::filesystem::path scratch_;  // Extracted archives, socket, overlay.
+  DemoScratch scratch_;  // Extracted archives, socket, overlay.
   std::string broker_address_;
   std::string s3_url_;
   std::optional<ChildProcess> broker_;
