@@ -398,6 +398,33 @@ TEST(CompareRuns, TellsReducedNotCuredAndWorseApart) {
   EXPECT_EQ(outcome(2), "worse");
 }
 
+TEST(CompareRuns, CallsFewerCyclesThroughTheSameObjectsNotCured) {
+  RunFacts base = SyntheticRun(Uncollected());
+  for (SnapshotAtUnits& snapshot : base.services[0].snapshots)
+    snapshot.report["cycles"].push_back(
+        SyntheticCycle("Broker → list → Broker",
+                       {.floating = snapshot.units, .never = snapshot.units}));
+  SyntheticPlan plan = Uncollected();
+  plan.code_hash = "beef";
+  json comparison = CompareRuns(base, SyntheticRun(plan));
+  EXPECT_EQ(comparison["outcome"], "not_cured");
+  EXPECT_EQ(comparison["objects"]["removed"][0]["signature"],
+            "Broker → list → Broker");
+}
+
+TEST(CompareRuns, CallsWhatIsSeenOnceAtAMomentTheSame) {
+  RunFacts base = SyntheticRun(Uncollected());
+  base.services[0].snapshots[4].report["cycles"].push_back(
+      SyntheticCycle("Reader → method → Reader", {.in_flight = 1}));
+  json comparison = CompareRuns(base, SyntheticRun(Patched()));
+  ASSERT_EQ(comparison["objects"]["removed"].size(), 1);
+  const json& entry = comparison["objects"]["remaining"][0];
+  EXPECT_EQ(entry["signature"], "Reader → method → Reader");
+  EXPECT_EQ(entry["change"], "same");
+  EXPECT_TRUE(entry["per_unit_before"].is_null());
+  EXPECT_FALSE(entry["reason"].is_null());
+}
+
 TEST(CompareRuns, HasNothingToCureInACleanBase) {
   SyntheticPlan plan{
       .units = 20'000, .hours = 6, .settle_minutes = 10, .noise_bytes = 1e6};
