@@ -7,6 +7,7 @@
 
 #include "collector/verdict/cycles.h"
 #include "collector/verdict/json_access.h"
+#include "collector/verdict/objects_leg.h"
 #include "collector/verdict/statistics.h"
 #include "collector/verdict/verdict.h"
 #include "collector/verdict/words.h"
@@ -42,6 +43,18 @@ std::optional<double> RateBetweenFullCollections(const ServiceRun& service,
   }
   if (rates.empty()) return std::nullopt;
   return Median(std::move(rates));
+}
+
+/// Units between two full collections on average; nothing if there were fewer
+/// than two.
+std::optional<double> UnitsPerFullCollection(
+    const std::vector<const SnapshotAtUnits*>& snapshots) {
+  auto first = FullCollectionsUntil(*snapshots.front());
+  auto last = FullCollectionsUntil(*snapshots.back());
+  if (!first || !last || *last - *first < 2) return std::nullopt;
+  return static_cast<double>(snapshots.back()->units -
+                             snapshots.front()->units) /
+         (*last - *first);
 }
 
 /// Objects that the collector freed so far, in all generations.
@@ -137,10 +150,13 @@ std::string Sentence(const json& figures, const json& report,
   else
     text += " (bytes unknown";
   auto bound = number("floating_bound_bytes");
+  auto most = number("floating_most_seen_bytes");
   if (off)
     text += ", without bound)";
   else if (bound)
     text += fmt::format(", at most about {})", Bytes(*bound));
+  else if (most)
+    text += fmt::format(", at most {} in any snapshot)", Bytes(*most));
   else
     text += ", bound unknown)";
   if (never && *never > 0 && !off)
@@ -176,24 +192,33 @@ FullCollection NextFullCollection(const ServiceRun& service) {
   if (!survivors || !collections)
     return {std::nullopt, ReasonIn(last, "gc.full_collection")};
 
+  // Where they come so often that no interval is without one, their usual
+  // distance says it.
+  const auto distance = UnitsPerFullCollection(snapshots);
   double in_units = 0;
   if (*survivors > 0) {
     auto rate = RateBetweenFullCollections(service, "gc/long_lived_pending");
-    if (!rate || *rate <= 0)
+    if (rate && *rate > 0)
+      in_units = *survivors / *rate;
+    else if (distance)
+      return {distance, ""};
+    else
       return {std::nullopt,
               fmt::format("{} more objects must survive first, and between the "
                           "snapshots none did",
                           Count(*survivors))};
-    in_units = *survivors / *rate;
   }
   if (*collections > 0) {
-    auto rate = RateBetweenFullCollections(service, "gc/stats/1/collections");
-    if (!rate || *rate <= 0)
+    auto rate = GrowthPerUnit(snapshots, {"gc/stats/1/collections"});
+    if (rate && *rate > 0)
+      in_units = std::max(in_units, *collections / *rate);
+    else if (distance)
+      return {distance, ""};
+    else
       return {std::nullopt,
               fmt::format("{} more collections of the middle generation must "
                           "come first, and between the snapshots none came",
                           Count(*collections))};
-    in_units = std::max(in_units, *collections / *rate);
   }
   return {in_units, ""};
 }
@@ -204,6 +229,7 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
                   {"floating", nullptr},
                   {"floating_bytes", nullptr},
                   {"floating_bound_bytes", nullptr},
+                  {"floating_most_seen_bytes", nullptr},
                   {"pinned_cycles", nullptr},
                   {"pinned_growth", nullptr},
                   {"never", nullptr},
@@ -246,14 +272,15 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
   if (!next.in_units) figures["full_collection_reason"] = next.reason;
   auto bytes = NumberAt(last.report, "heap/floating_bytes");
   figures["floating_bytes"] = OrNull(bytes);
+  std::optional<double> most;
+  for (const SnapshotAtUnits* snapshot : snapshots)
+    if (auto seen = NumberAt(snapshot->report, "heap/floating_bytes"))
+      most = std::max(most.value_or(0), *seen);
+  figures["floating_most_seen_bytes"] = OrNull(most);
   auto rate = RateBetweenFullCollections(service, "heap/floating_bytes");
-  if (bytes && next.in_units && rate) {
-    double bound = *bytes + std::max(0.0, *rate) * *next.in_units;
-    for (const SnapshotAtUnits* snapshot : snapshots)
-      bound = std::max(
-          bound, NumberAt(snapshot->report, "heap/floating_bytes").value_or(0));
-    figures["floating_bound_bytes"] = bound;
-  }
+  if (bytes && most && next.in_units && rate)
+    figures["floating_bound_bytes"] =
+        std::max(*most, *bytes + std::max(0.0, *rate) * *next.in_units);
   figures["sentence"] = Sentence(figures, last.report, unit);
   return figures;
 }

@@ -311,16 +311,21 @@ json JudgeObjects(const ServiceRun& service, const std::string& unit) {
               {"needs", json::array()}};
   Snapshots even = EvenSnapshots(service);
   if (!even.empty()) leg["units"] = even.back()->units;
-  if (even.size() < kSnapshotsNeeded) {
+  const bool enough = even.size() >= kSnapshotsNeeded;
+  json more_snapshots;
+  if (!enough) {
     std::optional<double> more;
     if (even.size() > 1)
       more = static_cast<double>(even.back()->units - even.front()->units) /
              static_cast<double>(even.size() - 1) *
              static_cast<double>(kSnapshotsNeeded - even.size());
-    leg["needs"].push_back(
+    more_snapshots =
         Need(fmt::format("{} snapshots at equal {} counts, there are {}",
                          kSnapshotsNeeded, unit, even.size()),
-             more));
+             more);
+  }
+  if (even.size() < kSnapshotsForNever) {
+    leg["needs"].push_back(more_snapshots);
     return leg;
   }
   even.erase(even.begin(), even.begin() + kSnapshotsDropped);
@@ -347,6 +352,12 @@ json JudgeObjects(const ServiceRun& service, const std::string& unit) {
   json growing = json::array();
   for (const Tracked& tracked : all)
     Judge(tracked, units, next.in_units.has_value(), growing);
+  if (!enough)
+    for (json& entry : growing)
+      if (entry["state"] != "never" && entry["leaks"] == true) {
+        entry["leaks"] = false;
+        entry["reason"] = "it grew in every interval, over too few snapshots";
+      }
   leg["growing"] = WithoutExplained(growing);
   all.resize(cycle_count);
   leg["bounded"] = Bounded(all, units, next);
@@ -359,10 +370,14 @@ json JudgeObjects(const ServiceRun& service, const std::string& unit) {
     (entry["second_half_share"] >= kSteadyShare ? short_of_units : slows) =
         true;
   }
-  leg["verdict"] = leaks                    ? "leak"
-                   : leg["growing"].empty() ? "clean"
-                                            : "not_enough_data";
+  leg["verdict"] = leaks                              ? "leak"
+                   : enough && leg["growing"].empty() ? "clean"
+                                                      : "not_enough_data";
   if (leaks) return leg;
+  if (!enough) {
+    leg["needs"].push_back(more_snapshots);
+    return leg;
+  }
   double judged = units.back() - units.front();
   if (short_of_units)
     leg["needs"].push_back(

@@ -19,6 +19,9 @@ inline constexpr double kSteadyShare = 0.9;
 inline constexpr double kPinnedUnits = 2500;
 /// Snapshots needed, and how many of them are dropped as warm-up.
 inline constexpr size_t kSnapshotsNeeded = 10;
+/// Fewer do for what no collection takes: nothing gives it back, so growth in
+/// every interval is no coincidence. It can only say `leak` then.
+inline constexpr size_t kSnapshotsForNever = 7;
 inline constexpr size_t kSnapshotsDropped = 2;
 
 /// The snapshots that are judged: readable ones, in order, at roughly equal

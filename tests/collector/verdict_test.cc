@@ -56,13 +56,24 @@ TEST(ObjectsLeg, IsCleanWhereNothingGrows) {
                          "enough data (about "));
 }
 
-TEST(ObjectsLeg, NeedsTenSnapshots) {
-  SyntheticPlan plan = Uncollected();
-  plan.snapshots = 9;
-  json service = Judge(plan);
-  EXPECT_EQ(service["objects"]["verdict"], "not_enough_data");
-  EXPECT_THAT(service["needs"][0]["text"].get<std::string>(),
+TEST(ObjectsLeg, NeedsTenSnapshotsForWhatIsPinned) {
+  SyntheticPlan plan{.units = 5000, .snapshots = 9, .hours = 1};
+  json clean = Judge(plan);
+  EXPECT_EQ(clean["objects"]["verdict"], "not_enough_data");
+  EXPECT_THAT(clean["needs"][0]["text"].get<std::string>(),
               HasSubstr("there are 9"));
+  plan.brokers = [](int64_t units) { return StateCounts{.pinned = units}; };
+  json growing = Judge(plan);
+  EXPECT_EQ(growing["objects"]["verdict"], "not_enough_data");
+  EXPECT_EQ(growing["objects"]["growing"][0]["leaks"], false);
+}
+
+TEST(ObjectsLeg, NeedsSevenSnapshotsForWhatNoCollectionTakes) {
+  SyntheticPlan plan = Uncollected();
+  plan.snapshots = 7;
+  EXPECT_EQ(Judge(plan)["objects"]["verdict"], "leak");
+  plan.snapshots = 6;
+  EXPECT_EQ(Judge(plan)["objects"]["verdict"], "not_enough_data");
 }
 
 TEST(ObjectsLeg, CallsSteadyPinnedGrowthALeakOnlyOverEnoughUnits) {
@@ -304,6 +315,17 @@ TEST(CollectionSentence, SaysNoWhereTheCollectorTakesThem) {
                                    "pinned, 300 objects are floating"));
   EXPECT_THAT(sentence,
               HasSubstr("next full collection in about 980 archives"));
+}
+
+TEST(CollectionSentence, TakesTheUsualDistanceOfFrequentFullCollections) {
+  RunFacts run = SyntheticRun({.units = 200, .brokers = [](int64_t) {
+                                 return StateCounts{.floating = 5};
+                               }});
+  for (SnapshotAtUnits& snapshot : run.services[0].snapshots)
+    snapshot.report["gc"]["stats"][2]["collections"] = 2 + snapshot.units / 10;
+  std::string sentence = CollectionSentence(run.services[0], "archive");
+  EXPECT_THAT(sentence, HasSubstr("at most 4.9 KiB in any snapshot"));
+  EXPECT_THAT(sentence, HasSubstr("next full collection in about 10 archives"));
 }
 
 TEST(CollectionSentence, SaysThatAnOffCollectorTakesNothing) {
