@@ -656,7 +656,7 @@ std::string HtmlReport(const std::vector<ReportArm>& arms,
     links +=
         fmt::format("<a href=\"#run{}\">{}</a>", i, Escape(ArmName(arms[i])));
   if (comparisons.is_array() && !comparisons.empty())
-    links = "<a href=\"#compare\">What the patches change</a>" + links;
+    links = "<a href=\"#compare\">What the patches change</a>\n" + links;
   html +=
       "<nav aria-label=\"Parts\">" + links +
       "<a href=\"#method\">How it was measured</a></nav></header>\n<main>\n";

@@ -318,6 +318,7 @@ json JudgeMemory(const ServiceRun& service, const RunFacts& run,
                          kEarlyExplainedShare * per_unit->whole.estimate;
     if (explained) {
       leg["verdict"] = "leak";
+      leg["needs"] = json::array();  // More data would change nothing.
       leg["reason"] = fmt::format(
           "memory grows by more than {:.0f} times the margins, and pinned "
           "objects and those that no collection takes explain half of it",

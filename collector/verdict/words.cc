@@ -33,8 +33,15 @@ std::string Bytes(double value) {
     size /= 1024;
     unit = next;
   }
-  return size < 99.95 ? fmt::format("{}{:.1f} {}", sign, size, unit)
-                      : fmt::format("{}{:.0f} {}", sign, size, unit);
+  std::string digits = fmt::format("{:.{}f}", size,
+                                   size < 9.995   ? 2
+                                   : size < 99.95 ? 1
+                                                  : 0);
+  if (digits.find('.') != std::string::npos) {
+    digits.erase(digits.find_last_not_of('0') + 1);
+    if (digits.back() == '.') digits.pop_back();
+  }
+  return fmt::format("{}{} {}", sign, digits, unit);
 }
 
 std::string Duration(double hours) {

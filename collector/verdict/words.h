@@ -11,7 +11,7 @@ namespace collector {
 std::string Count(double value);
 /// "0.02", "1.5", "12,345": three significant digits below 100, whole above.
 std::string Figure(double value);
-/// "512 B", "3.4 KiB", "-1.2 MiB".
+/// "512 B", "3.42 KiB", "5 MiB", "-120 MiB": three significant digits.
 std::string Bytes(double value);
 /// "45 s", "12 min", "1 h 40 min", "3 days 2 h".
 std::string Duration(double hours);

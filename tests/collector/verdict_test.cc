@@ -208,6 +208,7 @@ TEST(MemoryLeg, SaysLeakEarlyOnlyWhereObjectsExplainIt) {
   json explained = JudgeRun(run)["services"][0];
   EXPECT_EQ(explained["memory"]["verdict"], "leak")
       << explained["memory"]["reason"];
+  EXPECT_TRUE(explained["needs"].empty());
   EXPECT_NEAR(explained["objects"]["explained_bytes_per_unit"].get<double>(),
               80'000, 1);
   EXPECT_NEAR(explained["unexplained_bytes_per_unit"].get<double>(), 20'000,
@@ -324,7 +325,7 @@ TEST(CollectionSentence, TakesTheUsualDistanceOfFrequentFullCollections) {
   for (SnapshotAtUnits& snapshot : run.services[0].snapshots)
     snapshot.report["gc"]["stats"][2]["collections"] = 2 + snapshot.units / 10;
   std::string sentence = CollectionSentence(run.services[0], "archive");
-  EXPECT_THAT(sentence, HasSubstr("at most 4.9 KiB in any snapshot"));
+  EXPECT_THAT(sentence, HasSubstr("at most 4.88 KiB in any snapshot"));
   EXPECT_THAT(sentence, HasSubstr("next full collection in about 10 archives"));
 }
 

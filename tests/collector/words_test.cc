@@ -26,8 +26,11 @@ TEST(Words, GiveBytesTheirUnit) {
   EXPECT_EQ(Bytes(0), "0 B");
   EXPECT_EQ(Bytes(-0.1), "0 B");
   EXPECT_EQ(Bytes(1023), "1023 B");
-  EXPECT_EQ(Bytes(1024), "1.0 KiB");
-  EXPECT_EQ(Bytes(1048575), "1.0 MiB");
+  EXPECT_EQ(Bytes(1024), "1 KiB");
+  EXPECT_EQ(Bytes(2.204 * 1024), "2.2 KiB");
+  EXPECT_EQ(Bytes(2.216 * 1024), "2.22 KiB");
+  EXPECT_EQ(Bytes(100 * 1024), "100 KiB");
+  EXPECT_EQ(Bytes(1048575), "1 MiB");
   EXPECT_EQ(Bytes(-5.5 * 1024 * 1024), "-5.5 MiB");
   EXPECT_EQ(Bytes(300.0 * 1024 * 1024), "300 MiB");
 }
