@@ -654,7 +654,7 @@ std::string HtmlReport(const std::vector<ReportArm>& arms,
   std::string links;
   for (size_t i = 0; i < arms.size(); ++i)
     links +=
-        fmt::format("<a href=\"#run{}\">{}</a>", i, Escape(ArmName(arms[i])));
+        fmt::format("<a href=\"#run{}\">{}</a>\n", i, Escape(ArmName(arms[i])));
   if (comparisons.is_array() && !comparisons.empty())
     links = "<a href=\"#compare\">What the patches change</a>\n" + links;
   html +=
