@@ -66,10 +66,12 @@ std::vector<std::vector<bool>> Reachability(const HeapGraph& graph) {
     for (Edge edge : graph.Referents(node))
       if (!edge.cut()) reaches[node][edge.referent()] = true;
   }
-  for (NodeId via = 0; via < count; ++via)
-    for (NodeId a = 0; a < count; ++a)
+  for (NodeId via = 0; via < count; ++via) {
+    for (NodeId a = 0; a < count; ++a) {
       for (NodeId b = 0; b < count; ++b)
         if (reaches[a][via] && reaches[via][b]) reaches[a][b] = true;
+    }
+  }
   return reaches;
 }
 
@@ -82,11 +84,13 @@ TEST(FindComponents, MatchMutualReachabilityOnRandomGraphs) {
     auto reaches = Reachability(graph);
     NodeId count = graph->node_count();
     ASSERT_EQ(components.of.size(), count);
-    for (NodeId a = 0; a < count; ++a)
-      for (NodeId b = 0; b < count; ++b)
+    for (NodeId a = 0; a < count; ++a) {
+      for (NodeId b = 0; b < count; ++b) {
         ASSERT_EQ(components.of[a] == components.of[b],
                   reaches[a][b] && reaches[b][a])
             << a << " and " << b;
+      }
+    }
   }
 }
 
@@ -110,10 +114,11 @@ TEST(FindComponents, ComeReferentsFirstOnRandomGraphs) {
     SCOPED_TRACE(seed);
     OwnedGraph graph = RandomGraph(seed, 16);
     Components components = Find(graph);
-    for (NodeId node = 0; node < graph->node_count(); ++node)
+    for (NodeId node = 0; node < graph->node_count(); ++node) {
       for (Edge edge : graph->Referents(node))
         ASSERT_TRUE(edge.cut() ||
                     components.of[edge.referent()] <= components.of[node]);
+    }
   }
 }
 

@@ -168,13 +168,16 @@ TEST(CycleFinder, CountsANodeOnceThatItLeavesHalfDone) {
   EXPECT_EQ(finder.skipped_nodes(), 1u);
 }
 
+// A budget of three holds the edges of b and c, none of the list.
 TEST(CycleFinder, DoesNotLeaveTheComponent) {
-  // a <-> b -> a list of a thousand
-  std::vector<Reference> references = {{0, 1}, {1, 2}, {1, 0}};
-  for (NodeId node = 2; node < 1000; ++node)
+  // a -> b -> c -> a
+  //      `-> a list of a thousand
+  enum : NodeId { a, b, c, list };
+  std::vector<Reference> references = {{a, b}, {b, list}, {b, c}, {c, a}};
+  for (NodeId node = list; node < 1000; ++node)
     references.push_back({node, node + 1});
-  Finder finder(OwnedGraph(1001, references), 2);
-  EXPECT_THAT(finder.At(0), ElementsAre(Cycle{0, 1}));
+  Finder finder(OwnedGraph(1001, references), 3);
+  EXPECT_THAT(finder.At(a), ElementsAre(Cycle{a, b, c}));
   EXPECT_EQ(finder.skipped_nodes(), 0u);
 }
 

@@ -32,6 +32,7 @@ class OwnedGraph {
   }
   OwnedGraph(OwnedGraph&&) = default;  // Moved rows stay where they are.
 
+  // NOLINTNEXTLINE(google-explicit-constructor): it stands for its graph.
   operator const HeapGraph&() const { return graph_; }
   const HeapGraph* operator->() const { return &graph_; }
 

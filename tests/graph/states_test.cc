@@ -9,7 +9,6 @@
 
 namespace heap {
 
-// NOLINTNEXTLINE: the name that GoogleTest looks for.
 void PrintTo(State state, std::ostream* out) {
   const char* const kNames[] = {"pinned", "floating", "in flight"};
   *out << kNames[static_cast<int>(state)];
@@ -208,7 +207,9 @@ TEST(FindUnreachable, MatchesTheFixpointOnRandomGraphs) {
     SCOPED_TRACE(seed);
     OwnedGraph graph = RandomGraph(seed, 16);
     Flags flags = RandomFlags(seed, graph->node_count());
-    for (auto [members, roots] : kRules) {
+    for (const auto& rule : kRules) {
+      // Clang 14 lets no lambda capture a structured binding.
+      uint8_t members = rule.first, roots = rule.second;
       auto member = [&](NodeId node) { return (flags[node] & members) != 0; };
       auto reached = Distances(
           graph, [&](NodeId node) { return (flags[node] & roots) != 0; },
@@ -241,7 +242,7 @@ Expected StatesByDefinition(const HeapGraph& graph, const Flags& flags) {
       {kHeldByFrame, kInFlight},
       {kTracked | kFrozen, kPinned}};
   for (int claim = 0; claim < 3; ++claim) {
-    auto [flag, state] = kClaims[claim];
+    uint8_t flag = kClaims[claim].first;
     auto distance = Distances(
         graph, [&](NodeId node) { return (flags[node] & flag) != 0; },
         [&](NodeId node) {
@@ -249,7 +250,7 @@ Expected StatesByDefinition(const HeapGraph& graph, const Flags& flags) {
         });
     for (NodeId node = 0; node < count; ++node) {
       if (distance[node] == kNever) continue;
-      expected.of[node] = state;
+      expected.of[node] = kClaims[claim].second;
       expected.claim[node] = claim;
       expected.distance[node] = distance[node];
     }
