@@ -61,4 +61,5 @@ except BaseException as error:  # Whatever it is, the service must start.
         pass
 
 _leave()
+del _is_wanted, _start, _leave  # Each refers to these globals: a cycle.
 import sitecustomize  # noqa: E402,F401  ImportError: there is no other; site knows.

@@ -1,0 +1,34 @@
+"""What every test may ask for: each CPython found, and the built tool."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from support import pythons  # noqa: E402
+
+
+def pytest_generate_tests(metafunc):
+    if "python" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "python", pythons.supported(), ids=lambda found: found.name
+        )
+    if "unsupported_python" in metafunc.fixturenames:
+        metafunc.parametrize(
+            "unsupported_python",
+            pythons.unsupported(),
+            ids=lambda found: found.name,
+        )
+
+
+@pytest.fixture
+def agent_directory(tmp_path):
+    """A short path: a socket's may have 107 bytes."""
+    import shutil
+    import tempfile
+
+    directory = tempfile.mkdtemp(prefix="cs-")
+    yield pathlib.Path(directory)
+    shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""The service behaves as without us: exits, forks, signals, start-up."""
+
+import collections
+import concurrent.futures
+import os
+import re
+import subprocess
+
+import pytest
+from support.agent import HOOK, PROGRAMS, environment, running, wait_until
+
+WAYS = ["return", "sys.exit", "SIGTERM", "exception"]
+EXITS = int(os.environ.get("CYCLESCOPE_EXITS", "1000"))
+
+
+def leave(python, way, env):
+    done = subprocess.run(
+        [python.path, str(PROGRAMS / "leaves.py"), way],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_exits_during_snapshots_are_as_without_us(python, agent_directory):
+    """1,000 on each CPython, a quarter of them each way."""
+    armed = environment(agent_directory, CYCLESCOPE_EVERY="2ms")
+    plain = {**armed, "CYCLESCOPE": "0"}
+    expected = {way: leave(python, way, plain) for way in WAYS}
+    assert [expected[way][0] for way in WAYS] == [0, 7, -15, 1]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
+        ways = WAYS * (EXITS // len(WAYS))
+        results = pool.map(lambda way: (way, leave(python, way, armed)), ways)
+        seen = collections.Counter(results)
+    wrong = [
+        (way, result) for way, result in seen if result != expected[way]
+    ]
+    assert wrong == []
+    # Snapshots were really under way: reports came out, or were cut short.
+    assert len(list(agent_directory.glob("*.json*"))) > EXITS // 20
+    sockets = list(agent_directory.glob("*.sock"))
+    assert len(sockets) <= seen[("SIGTERM", expected["SIGTERM"])]
+
+
+@pytest.mark.parametrize("arguments", [(), ("pool",)])
+def test_forks_with_warnings_as_errors_are_as_without_us(
+    python, agent_directory, arguments
+):
+    with running(
+        "forks.py",
+        python,
+        agent_directory,
+        arguments,
+        options=("-W", "error"),
+        CYCLESCOPE_EVERY="5ms",
+    ) as target:
+        for _ in range(50):
+            assert target.tell("again") == "forked"
+        assert target.snapshot("Nothing")["heap"]["objects"] > 1000
+        reports = wait_until(lambda: list(agent_directory.glob("*.json")))
+        assert reports
+
+
+def test_snapshots_are_answered_while_the_service_forks(python, agent_directory):
+    with running("forks.py", python, agent_directory) as target:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            forks = pool.submit(lambda: [target.tell("again") for _ in range(100)])
+            answers = [target.request("snapshot") for _ in range(10)]
+            assert forks.result() == ["forked"] * 100
+    assert all("heap" in answer for answer in answers)
+
+
+def descriptors(pid):
+    return sorted(os.listdir("/proc/%d/fd" % pid), key=int)
+
+
+def threads(pid):
+    return len(os.listdir("/proc/%d/task" % pid))
+
+
+def settled(pid):
+    """Descriptors and threads, once the agent has noticed that clients left."""
+    last = []
+
+    def unchanged():
+        last.append((descriptors(pid), threads(pid)))
+        return len(last) >= 20 and all(state == last[-1] for state in last[-20:])
+
+    wait_until(unchanged)
+    return last[-1]
+
+
+def test_nothing_is_left_behind_by_snapshots(python, agent_directory):
+    with running("known_cycles.py", python, agent_directory, (1, 1, 1)) as target:
+        target.snapshot("Broker")
+        before = settled(target.pid)
+        for _ in range(50):
+            target.snapshot("Broker")
+        assert settled(target.pid) == before
+        children = open("/proc/%d/task/%d/children" % (target.pid, target.pid)).read()
+        assert children == ""
+
+
+def test_snapshots_do_not_change_the_heap_that_they_see(python, agent_directory):
+    with running("known_cycles.py", python, agent_directory, (2, 2, 0)) as target:
+        target.snapshot("Broker")  # The program may still be sitting down.
+        seen = [target.snapshot("Broker")["heap"] for _ in range(5)]
+    assert all(heap == seen[0] for heap in seen)
+
+
+def output_of(python, code, env, *options):
+    done = subprocess.run(
+        [python.path, *options, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_hook_makes_way_for_the_next_sitecustomize(
+    python, agent_directory, tmp_path
+):
+    (tmp_path / "sitecustomize.py").write_text("loaded = 'the next one'\n")
+    env = environment(agent_directory)
+    env["PYTHONPATH"] += os.pathsep + str(tmp_path)
+    code = (
+        "import sys, sitecustomize; print(sitecustomize.loaded, "
+        "%r in sys.path, '_cyclescope' in sys.modules)" % str(HOOK)
+    )
+    assert output_of(python, code, env) == (0, "the next one False True\n", "")
+
+
+def test_an_error_in_the_next_sitecustomize_is_told_as_without_us(
+    python, agent_directory, tmp_path
+):
+    (tmp_path / "sitecustomize.py").write_text("raise ValueError('its own')\n")
+    with_us = environment(agent_directory)
+    with_us["PYTHONPATH"] += os.pathsep + str(tmp_path)
+    without_us = {**with_us, "PYTHONPATH": str(tmp_path)}
+    assert output_of(python, "print(1)", with_us) == output_of(
+        python, "print(1)", without_us
+    )
+
+
+def test_loading_leaves_no_garbage(python, agent_directory):
+    env = environment(agent_directory)
+    code = "import gc; print(gc.collect())"
+    without = output_of(python, code, {**env, "CYCLESCOPE": "0", "PYTHONPATH": ""})
+    assert output_of(python, code, env) == without
+
+
+@pytest.mark.parametrize(
+    "variables, sentence",
+    [
+        ({"CYCLESCOPE_EVERY": "soon"}, "CYCLESCOPE_EVERY=soon is no duration"),
+        ({"CYCLESCOPE_DIR": "/no/such"}, "CYCLESCOPE_DIR=/no/such cannot be written"),
+        ({"CYCLESCOPE_CHILDREN": "some"}, "CYCLESCOPE_CHILDREN=some is not known"),
+        ({"CYCLESCOPE_DIR": "/tmp/" + "x" * 120}, "cannot be written"),
+    ],
+)
+def test_what_the_hook_cannot_do_is_one_line_and_the_service_starts(
+    python, agent_directory, variables, sentence
+):
+    env = environment(agent_directory, **variables)
+    status, output, errors = output_of(python, "print('started')", env)
+    assert (status, output) == (0, "started\n")
+    [line] = errors.splitlines()
+    assert line.startswith("cyclescope: not loaded: ") and sentence in line
+
+
+def test_other_pythons_are_refused_by_name(unsupported_python, agent_directory):
+    env = environment(agent_directory)
+    status, output, errors = output_of(unsupported_python, "print('started')", env)
+    assert (status, output) == (0, "started\n")
+    assert re.fullmatch(
+        r"cyclescope: not loaded: cpython 3\.\d+ is not supported; "
+        r"CPython 3\.11, 3\.12 and 3\.13 are\n",
+        errors,
+    )
+
+
+def test_programs_that_the_service_starts_are_not_armed(python, agent_directory):
+    env = environment(agent_directory)
+    code = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', "
+        "'import sys; print(\"_cyclescope\" in sys.modules)'])"
+    )
+    assert output_of(python, code, env) == (0, "False\n", "")
+
+
+def test_switched_off_it_is_not_there(python, agent_directory):
+    env = environment(agent_directory, CYCLESCOPE="0")
+    code = "import sys; print('_cyclescope' in sys.modules)"
+    assert output_of(python, code, env) == (0, "False\n", "")
+    assert not list(agent_directory.iterdir())

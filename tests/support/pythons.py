@@ -1,0 +1,65 @@
+"""Every CPython on this machine, found once."""
+
+import dataclasses
+import functools
+import glob
+import os
+import pathlib
+import subprocess
+
+SUPPORTED = [(3, 11), (3, 12), (3, 13)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Python:
+    path: str
+    version: tuple
+    origin: str
+
+    @property
+    def name(self):
+        return "%s-%s" % (".".join(map(str, self.version)), self.origin)
+
+
+def _version(path):
+    try:
+        text = subprocess.run(
+            [path, "-c", "import sys; sys.stdout.write('%d.%d.%d' % sys.version_info[:3])"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return tuple(int(part) for part in text.split("."))
+
+
+@functools.cache
+def found():
+    """Debian's, then pyenv's; a path that several names lead to counts once."""
+    candidates = [(path, "debian") for path in sorted(glob.glob("/usr/bin/python3.*[0-9]"))]
+    root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    candidates += [
+        (path, "pyenv") for path in sorted(glob.glob(root + "/versions/*/bin/python"))
+    ]
+    pythons, seen = [], set()
+    for path, origin in candidates:
+        real = pathlib.Path(path).resolve()
+        version = None if real in seen else _version(path)
+        if version is not None:
+            seen.add(real)
+            pythons.append(Python(path, version, origin))
+    return pythons
+
+
+def supported():
+    return [python for python in found() if python.version[:2] in SUPPORTED]
+
+
+def unsupported():
+    return [
+        python
+        for python in found()
+        if python.version[:2] not in SUPPORTED and python.version[0] >= 3
+    ]
