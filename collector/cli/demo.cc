@@ -181,6 +181,7 @@ json RunArm(const DemoOptions& options, const DemoArm& arm,
   // The offset of an archive may be committed while it is being processed; its
   // result comes after.
   hooks.settled = [&] { return results.results() >= options.archives; };
+  hooks.load_problem = [&] { return load.load().Problem(); };
   hooks.progress = [&](int64_t done, int64_t) { progress.Update(done); };
 
   {

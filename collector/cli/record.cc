@@ -68,7 +68,7 @@ nlohmann::json Describe(const RecordOptions& options, const RecordPlan& plan) {
   return {{"schema", "cyclescope.run/1"},
           {"created", UtcNow()},
           {"unit",
-           {{"name", counted ? "archive" : "second"},
+           {{"name", counted ? "archive" : "unit"},
             {"source", counted ? fmt::format("committed offset of group {} on "
                                              "topic {}",
                                              options.group, options.load.topic)
@@ -115,6 +115,7 @@ int RunRecord(const RecordOptions& options) {
     hooks.units_sent = [&] { return load->load().counts().sent.load(); };
     hooks.started = [&] { load->Start([&] { return processed.load(); }); };
     hooks.watch_over = [&] { load->Check(); };
+    hooks.load_problem = [&] { return load->load().Problem(); };
   }
   StatusLine status;
   hooks.progress = [&](int64_t done, int64_t elapsed_ms) {

@@ -90,6 +90,18 @@ Load::Load(LoadPlan plan)
 
 Load::~Load() = default;
 
+std::string Load::Problem() const {
+  if (counts_.failed > 0) {
+    return fmt::format("{} of {} uploads failed", counts_.failed.load(),
+                       counts_.failed + counts_.sent);
+  }
+  if (counts_.late * 20 > counts_.sent) {
+    return fmt::format("{} of {} archives were sent over {} ms late",
+                       counts_.late.load(), counts_.sent.load(), kLate.count());
+  }
+  return "";
+}
+
 void Load::SendOne(int64_t index) {
   Archive archive = MakeArchive(plan_.seed, static_cast<uint64_t>(index));
   if (!state_->file_bytes.empty()) archive.bytes = state_->file_bytes;

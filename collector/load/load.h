@@ -54,6 +54,9 @@ class Load {
            const std::function<int64_t()>& processed);
 
   const LoadCounts& counts() const { return counts_; }
+  /// In words, why this was not the planned load: more than one in twenty late,
+  /// or an upload that failed. Empty if it was.
+  std::string Problem() const;
   const LoadPlan& plan() const { return plan_; }
   /// The common start of the request ids; archive `index` has it with its
   /// number in sixteen hexadecimal digits after.

@@ -189,7 +189,8 @@ bool ProcessSampler::Alive() const {
   return StartTicksAt(Proc("stat")) == start_ticks_;
 }
 
-std::vector<std::pair<std::string, double>> ProcessSampler::Read() const {
+std::optional<std::vector<std::pair<std::string, double>>>
+ProcessSampler::Read() const {
   std::vector<std::pair<std::string, double>> figures;
   std::vector<std::string> stat = StatFields(Proc("stat"));
   auto status = ReadFigures(Proc("status"), 1024);
@@ -207,9 +208,7 @@ std::vector<std::pair<std::string, double>> ProcessSampler::Read() const {
       break;
   }
   // Looked at last: whatever was read belonged to this process.
-  if (!Alive()) {
-    throw Error(fmt::format("process {} has ended", pid_));
-  }
+  if (!Alive()) return std::nullopt;
   auto add = [&figures](const char* series, const auto& from,
                         std::initializer_list<const char*> keys) {
     for (const char* key : keys) {

@@ -30,8 +30,8 @@ class ProcessSampler {
   /// Whether it is still the same process.
   bool Alive() const;
   /// Series and values (names in store/run.h; bytes, seconds, counts). What
-  /// cannot be read is left out. Throws Error if the process is gone.
-  std::vector<std::pair<std::string, double>> Read() const;
+  /// cannot be read is left out. None if the process is gone.
+  std::optional<std::vector<std::pair<std::string, double>>> Read() const;
 
  private:
   enum class Source { kCgroupV1, kCgroupV2, kSmapsRollup, kStatus };

@@ -59,6 +59,7 @@ class Recorder {
   void SleepToNextWake();
   void CheckService();
   void Run();
+  void EndLoad();
 
   const RecordPlan& plan_;
   const RecordHooks& hooks_;
@@ -105,7 +106,8 @@ void Recorder::TakeTick() {
     next_tick_ += missed * plan_.interval;
   }
   next_tick_ += plan_.interval;
-  CheckService();
+  auto figures = sampler_.Read();
+  if (!figures) CheckService();
   std::vector<Sample> samples;
   int64_t wall = WallMs();
   // The store keeps one sample per series and millisecond.
@@ -114,7 +116,7 @@ void Recorder::TakeTick() {
   auto add = [&](const std::string& series, double value) {
     samples.push_back({wall, elapsed, plan_.service, series, value});
   };
-  for (const auto& [series, value] : sampler_.Read()) add(series, value);
+  for (const auto& [series, value] : *figures) add(series, value);
   if (hooks_.units_processed) {
     add(kUnitsProcessed, static_cast<double>(units_));
   }
@@ -220,7 +222,10 @@ void Recorder::FinishSnapshot() {
 void Recorder::Run() {
   BeginSnapshot("start");
   FinishSnapshot();
-  if (hooks_.started) hooks_.started();
+  if (hooks_.started) {
+    hooks_.started();
+    Event("load_started", fmt::format("{} units planned", plan_.units));
+  }
   last_unit_ = steady_clock::now();
   while (!interrupt_.requested()) {
     TakeTick();
@@ -230,6 +235,13 @@ void Recorder::Run() {
     if (PlanIsDone()) break;
     SleepToNextWake();
   }
+}
+
+void Recorder::EndLoad() {
+  if (!hooks_.started) return;
+  Event("load_done", fmt::format("{} units processed", units_));
+  std::string problem = hooks_.load_problem ? hooks_.load_problem() : "";
+  if (!problem.empty()) Event("load_not_reached", problem);
 }
 
 RecordResult Recorder::Record() {
@@ -242,6 +254,7 @@ RecordResult Recorder::Record() {
   if (interrupt_.requested()) {
     Event("interrupted", "the recording was interrupted");
   } else {
+    EndLoad();
     BeginSnapshot("end");
     FinishSnapshot();
     next_tick_ = std::min(next_tick_, steady_clock::now());

@@ -38,6 +38,8 @@ struct RecordHooks {
   std::function<int64_t()> units_sent;
   /// Called once the first snapshot is taken: the load may begin.
   std::function<void()> started;
+  /// At the end: why the planned load was not reached; empty if it was.
+  std::function<std::string()> load_problem;
   /// Called at every poll; throws to end the recording with that error.
   std::function<void()> watch_over;
   /// All units are counted; true once the last one is really done.

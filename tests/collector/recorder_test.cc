@@ -73,7 +73,7 @@ TEST_F(RecorderTest, TakesASnapshotAtTheStartAtEachTenthAndAtTheEnd) {
   EXPECT_EQ(units.back(), 100);
   EXPECT_EQ(triggers.front(), "start");
   EXPECT_EQ(triggers.back(), "end");
-  EXPECT_THAT(run.Samples("s", kAnon), SizeIs(Gt(10u)));
+  EXPECT_THAT(run.Samples("s", kAnon), SizeIs(Gt(2u)));
   EXPECT_EQ(run.Samples("s", kUnitsProcessed).back().value, 100);
   ASSERT_THAT(run.Services(), SizeIs(1));
   EXPECT_EQ(run.Services()[0].pid, getpid());
@@ -87,12 +87,15 @@ TEST_F(RecorderTest, TicksLieOnAnAbsoluteClock) {
   hooks_.units_processed = nullptr;
   Run();
   auto samples = Read().Samples("s", kAnon);
-  ASSERT_THAT(samples, SizeIs(Gt(20u)));
-  // A busy machine makes single ticks late, but what is late must not add up:
-  // half of them come within a quarter of the interval after their time.
-  size_t in_time = 0;
-  for (const Sample& sample : samples) in_time += sample.elapsed_ms % 20 < 5;
-  EXPECT_GT(in_time, samples.size() / 2);
+  // On a busy machine ticks come late or not at all, but none is moved: those
+  // taken and those missed are all that there were in a second.
+  size_t ticks = samples.size();
+  for (const Event& event : Read().Events()) {
+    if (event.kind == "gap") ticks += std::stoul(event.text);
+  }
+  auto planned = static_cast<size_t>(samples.back().elapsed_ms / 20 + 1);
+  EXPECT_THAT(ticks,
+              testing::AllOf(testing::Ge(planned), testing::Le(planned + 1)));
 }
 
 TEST_F(RecorderTest, MissedTicksAreWrittenDownAsAGap) {
