@@ -98,6 +98,14 @@ TEST(Arena, UsesAChunkToItsLastByte) {
   EXPECT_EQ(arena.block_bytes(), 2 * kMiB);
 }
 
+TEST(Arena, EndsAChunkWhereAlignmentWouldLeaveIt) {
+  Arena arena(kNoLimit, ExitWithThree);
+  for (int page = 0; page < 256; ++page) (void)arena.allocate(1, 4096);
+  EXPECT_EQ(arena.block_bytes(), kMiB);
+  (void)arena.allocate(1, 4096);  // 4095 bytes are left, all to be skipped.
+  EXPECT_EQ(arena.block_bytes(), 2 * kMiB);
+}
+
 TEST(Arena, UnmapsLargeBlocksOneByOne) {
   Arena arena(kNoLimit, ExitWithThree);
   void* kept = arena.allocate(3 * kMiB + 1);
