@@ -144,14 +144,20 @@ def test_floating_is_what_the_collector_finds_on_random_graphs(
     assert found > 500
 
 
-def test_garbage_with_finalizers_is_a_subset_of_floating(
+def test_what_is_missing_from_garbage_is_reached_from_a_finalizer(
     python, agent_directory, tmp_path
 ):
+    found = missing = 0
     with running("random_graphs.py", python, agent_directory) as target:
         for seed in range(1000, 1200):
             target.tell("make %d finalizers" % seed)
             _, ids = target.snapshot_with_ids()
+            target.tell("reach %s" % (tmp_path / "reached"))
             target.tell("collect %s" % (tmp_path / "garbage"))
             floating = {a for a, (_, state) in ids.items() if state == "floating"}
             garbage = read_ids(tmp_path / "garbage")
             assert garbage <= floating, "seed %d" % seed
+            assert floating - garbage <= read_ids(tmp_path / "reached"), "seed %d" % seed
+            found += len(garbage)
+            missing += len(floating - garbage)
+    assert found > 2000 and missing > 0

@@ -1,0 +1,96 @@
+"""Snapshots of the real rules-processing cost it not one archive."""
+
+import collections
+import json
+import subprocess
+import threading
+import time
+
+from confluent_kafka import Consumer, TopicPartition
+from support import agent
+from support.platform import BUCKET, GROUP, platform, rules_processing
+
+ARCHIVES = 400
+
+
+def consumer_from_the_start(broker, topic):
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "count-" + topic})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    return consumer
+
+
+def test_400_archives_give_400_results_under_a_snapshot_a_second(
+    agent_directory, tmp_path
+):
+    results = collections.Counter()
+    states = collections.defaultdict(collections.Counter)
+    reports = []
+    stop = threading.Event()
+
+    def count(consumer, note):
+        while not stop.is_set():
+            for message in consumer.consume(100, timeout=0.2):
+                if message.error() is None:
+                    note(json.loads(message.value()))
+        consumer.close()
+
+    def note_result(result):
+        results[result["request_id"]] += 1
+
+    def note_status(status):
+        states[status["request_id"]][status["status"]] += 1
+
+    def take_snapshots(socket_path):
+        while not stop.wait(1):
+            reports.append(agent.request(socket_path, "snapshot"))
+
+    with platform() as (broker, s3), open(tmp_path / "log", "w") as log:
+        threads = [
+            threading.Thread(
+                target=count,
+                args=(consumer_from_the_start(broker, topic), note),
+            )
+            for topic, note in [
+                ("ccx.insights.rules.results", note_result),
+                ("platform.payload-status", note_status),
+            ]
+        ]
+        with rules_processing(broker, s3, agent_directory, log) as service:
+            threads.append(
+                threading.Thread(target=take_snapshots, args=(service.socket_path,))
+            )
+            for thread in threads:
+                thread.start()
+            try:
+                subprocess.run(
+                    [
+                        str(agent.TOOL), "load", "--broker", broker, "--s3", s3,
+                        "--bucket", BUCKET, "--group", GROUP,
+                        "--archives", str(ARCHIVES), "--seed", "7",
+                    ],
+                    check=True,
+                    timeout=300,
+                    stdout=subprocess.DEVNULL,
+                )
+                deadline = time.monotonic() + 120
+                while len(results) < ARCHIVES and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                time.sleep(1)  # What comes twice comes now.
+                assert service.poll() is None
+            finally:
+                stop.set()
+                for thread in threads:
+                    thread.join()
+    assert service.returncode == 0
+    assert set(results.values()) == {1}
+    assert sorted(int(request[-16:], 16) for request in results) == list(range(ARCHIVES))
+    assert {request: dict(seen) for request, seen in states.items()} == {
+        request: {"received": 1, "processing": 1, "success": 1} for request in results
+    }
+    assert len(reports) >= 20
+    assert [report.get("error") for report in reports] == [None] * len(reports)
+    for report in reports:
+        assert report["taken"]["pause_us"] > 0
+        [broker_row] = report["watched"]
+        assert broker_row["type"].endswith("Broker")  # Or what inherits from it.
+        assert broker_row["pinned"] <= 1 and broker_row["never"] == 0
