@@ -134,6 +134,13 @@ void CheckPatches(const DemoFixtures& fixtures,
   }
 }
 
+/// How many archives may be sent once the snapshot after `passed` of `parts` is
+/// taken: all before the part after next ends.
+int64_t SendLimit(int64_t archives, int parts, int passed) {
+  int64_t next = passed + 2;
+  return next >= parts ? archives : (next * archives + parts - 1) / parts - 1;
+}
+
 /// Runs one arm from start to clean end. Returns how many archives were sent
 /// and how many results came.
 json RunArm(const DemoOptions& options, const DemoArm& arm,
@@ -150,6 +157,9 @@ json RunArm(const DemoOptions& options, const DemoArm& arm,
   load_plan.bucket = kBucket;
   load_plan.archives = options.archives;
   load_plan.seed = options.seed;
+  // What the load's thread reads, hence before it.
+  std::atomic<int64_t> processed = 0;
+  std::atomic<int64_t> limit = 0;
   LoadThread load(load_plan);
   platform.StartService();
   AgentClient agent =
@@ -162,7 +172,6 @@ json RunArm(const DemoOptions& options, const DemoArm& arm,
   plan.units = options.archives;
   plan.poll = milliseconds(100);
   plan.stall = std::chrono::seconds(60);
-  std::atomic<int64_t> processed = 0;  // What the load's bound reads.
   RecordHooks hooks;
   hooks.units_processed = [&]() -> int64_t {
     try {
@@ -173,7 +182,17 @@ json RunArm(const DemoOptions& options, const DemoArm& arm,
     }
   };
   hooks.units_sent = [&] { return load.load().counts().sent.load(); };
-  hooks.started = [&] { load.Start([&] { return processed.load(); }); };
+  // The service works on during a snapshot, but not past the tenth after: each
+  // tenth gets its own, however short the plan is.
+  limit = SendLimit(options.archives, plan.parts, 0);
+  hooks.snapshot_taken = [&](int parts) {
+    limit = SendLimit(options.archives, plan.parts, parts);
+  };
+  hooks.started = [&] {
+    load.Start([&](int64_t index) {
+      return index < limit && index - processed < load_plan.backlog;
+    });
+  };
   hooks.watch_over = [&] {
     platform.Check();
     load.Check();

@@ -40,14 +40,16 @@ class Processed {
 
 void RunLoad(const LoadOptions& options) {
   Interrupt interrupt;
-  std::function<int64_t()> processed;
+  std::function<bool(int64_t)> may_send;
   LoadThread thread(options.plan);
   if (!options.group.empty()) {
     auto counter = std::make_shared<Processed>(options.plan, options.group);
-    processed = [counter] { return counter->Count(); };
+    may_send = [counter, backlog = options.plan.backlog](int64_t index) {
+      return index - counter->Count() < backlog;
+    };
   }
   auto start = steady_clock::now();
-  thread.Start(processed);
+  thread.Start(may_send);
   StatusLine status;
   const LoadCounts& counts = thread.load().counts();
   while (!thread.done() &&

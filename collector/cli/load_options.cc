@@ -32,10 +32,10 @@ LoadThread::LoadThread(LoadPlan plan) : load_(std::move(plan)) {}
 
 LoadThread::~LoadThread() { Stop(); }
 
-void LoadThread::Start(std::function<int64_t()> processed) {
-  thread_ = std::thread([this, processed = std::move(processed)] {
+void LoadThread::Start(std::function<bool(int64_t)> may_send) {
+  thread_ = std::thread([this, may_send = std::move(may_send)] {
     try {  // The door of this thread: Check() throws it on in the caller's.
-      load_.Run([this] { return stop_.load(); }, processed);
+      load_.Run([this] { return stop_.load(); }, may_send);
     } catch (...) {
       failure_ = std::current_exception();
     }

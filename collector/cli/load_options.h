@@ -18,8 +18,8 @@ class LoadThread {
   explicit LoadThread(LoadPlan plan);
   ~LoadThread();
 
-  /// `processed` may be called from the thread.
-  void Start(std::function<int64_t()> processed);
+  /// `may_send` (see Load::Run) is called from the thread.
+  void Start(std::function<bool(int64_t)> may_send);
   void Stop();
   bool done() const { return done_; }
   /// Throws what ended the load, if anything did.

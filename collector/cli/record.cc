@@ -98,6 +98,7 @@ int RunRecord(const RecordOptions& options) {
   AgentClient agent = AgentClient::Connect(options.target);
   std::optional<UnitsProcessed> units;
   if (!options.group.empty()) units.emplace(options);
+  std::atomic<int64_t> processed = 0;  // What the load's thread reads.
   std::optional<LoadThread> load;
   if (!options.load.s3.url.empty()) {
     LoadPlan load_plan = options.load;
@@ -106,14 +107,17 @@ int RunRecord(const RecordOptions& options) {
   }
   RunWriter run = RunWriter::Create(options.output, Describe(options, plan));
 
-  std::atomic<int64_t> processed = 0;  // What the load's bound reads.
   RecordHooks hooks;
   if (units) {
     hooks.units_processed = [&] { return processed = units->Count(); };
   }
   if (load) {
     hooks.units_sent = [&] { return load->load().counts().sent.load(); };
-    hooks.started = [&] { load->Start([&] { return processed.load(); }); };
+    hooks.started = [&] {
+      load->Start([&](int64_t index) {
+        return index - processed < options.load.backlog;
+      });
+    };
     hooks.watch_over = [&] { load->Check(); };
     hooks.load_problem = [&] { return load->load().Problem(); };
   }

@@ -113,7 +113,7 @@ void Load::SendOne(int64_t index) {
 }
 
 void Load::Run(const std::function<bool()>& stop,
-               const std::function<int64_t()>& processed) {
+               const std::function<bool(int64_t)>& may_send) {
   auto start = steady_clock::now();
   int failures = 0;
   for (int64_t index = 0; plan_.archives == 0 || index < plan_.archives;
@@ -125,8 +125,7 @@ void Load::Run(const std::function<bool()>& stop,
       if (SleepUntil(due, stop)) break;
       counts_.late += steady_clock::now() - due > kLate;
     } else {
-      while (processed && plan_.backlog > 0 && !stop() &&
-             index - processed() >= plan_.backlog) {
+      while (may_send && !stop() && !may_send(index)) {
         std::this_thread::sleep_for(milliseconds(20));
       }
     }

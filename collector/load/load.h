@@ -20,7 +20,8 @@ struct LoadPlan {
   double rate = 0;       // Archives per second; 0: as fast as may be.
   uint64_t seed = 1;
   std::filesystem::path file;  // Sends this archive, not generated ones.
-  /// Without a rate: at most so many sent and not yet processed (0: no bound).
+  /// Without a rate: at most so many sent and not yet processed, where the
+  /// caller can tell what is processed.
   int64_t backlog = 50;
 };
 
@@ -48,10 +49,10 @@ class Load {
   ~Load();
 
   /// Runs until all are sent or `stop` says so (asked at least every 50 ms).
-  /// `processed` tells how many the service has taken, for the bound; may be
-  /// empty. A single failed upload is counted; ten in a row throw Error.
+  /// Without a rate `may_send` tells whether archive `index` may go now; empty:
+  /// always. A single failed upload is counted; ten in a row throw Error.
   void Run(const std::function<bool()>& stop,
-           const std::function<int64_t()>& processed);
+           const std::function<bool(int64_t index)>& may_send);
 
   const LoadCounts& counts() const { return counts_; }
   /// In words, why this was not the planned load: more than one in twenty late,

@@ -41,10 +41,8 @@ class Recorder {
   RecordResult Record();
 
  private:
-  int64_t ElapsedMs() const {
-    return std::chrono::duration_cast<milliseconds>(steady_clock::now() -
-                                                    start_)
-        .count();
+  int64_t ElapsedMs(steady_clock::time_point now = steady_clock::now()) const {
+    return std::chrono::duration_cast<milliseconds>(now - start_).count();
   }
   void Event(const std::string& kind, const std::string& text);
   void TakeTick();
@@ -106,12 +104,12 @@ void Recorder::TakeTick() {
     next_tick_ += missed * plan_.interval;
   }
   next_tick_ += plan_.interval;
+  int64_t wall = WallMs();
   auto figures = sampler_.Read();
   if (!figures) CheckService();
   std::vector<Sample> samples;
-  int64_t wall = WallMs();
   // The store keeps one sample per series and millisecond.
-  int64_t elapsed = std::max(ElapsedMs(), last_sample_ms_ + 1);
+  int64_t elapsed = std::max(ElapsedMs(now), last_sample_ms_ + 1);
   last_sample_ms_ = elapsed;
   auto add = [&](const std::string& series, double value) {
     samples.push_back({wall, elapsed, plan_.service, series, value});
@@ -178,6 +176,7 @@ void Recorder::EndSnapshot() {
     Event("snapshot_failed", error.what());
     if (record_.trigger == "start") throw;
   }
+  if (hooks_.snapshot_taken) hooks_.snapshot_taken(parts_passed_);
 }
 
 bool Recorder::PartHasPassed() {

@@ -38,6 +38,9 @@ struct RecordHooks {
   std::function<int64_t()> units_sent;
   /// Called once the first snapshot is taken: the load may begin.
   std::function<void()> started;
+  /// A snapshot is done (or has failed); `parts` of the plan had passed when it
+  /// began.
+  std::function<void(int parts)> snapshot_taken;
   /// At the end: why the planned load was not reached; empty if it was.
   std::function<std::string()> load_problem;
   /// Called at every poll; throws to end the recording with that error.
