@@ -218,8 +218,8 @@ std::string Agent::Answer(const std::string& request,
 
 std::string Agent::Snapshot(const std::vector<std::string>& watch,
                             int ids_descriptor, const char* trigger) {
-  ChildSnapshot snapshot = TakeChildSnapshot(
-      runtime_, watch, ids_descriptor, kDeadlineSeconds, stop_);
+  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, watch, ids_descriptor,
+                                             kDeadlineSeconds, stop_);
   if (snapshot.aborted) return {};
   if (!snapshot.error.empty()) return ErrorReport(snapshot.error);
   std::optional<MallocFigures> malloc;
@@ -249,8 +249,8 @@ void Agent::WritePeriodicReport() {
   std::string path = directory + "/cyclescope-" + std::to_string(owner_pid_) +
                      "-" + number + ".json";
   std::string temporary = path + ".tmp";
-  Descriptor file(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  Descriptor file(::open(temporary.c_str(),
+                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   report += '\n';
   bool written = file.open();
   for (size_t done = 0; written && done < report.size();) {
@@ -265,8 +265,8 @@ void Agent::WritePeriodicReport() {
     return;
   }
   report_failed_ = true;  // Said once; the service's log is not ours.
-  Complain("the report " + path + " cannot be written: " +
-           std::strerror(errno) +
+  Complain("the report " + path +
+           " cannot be written: " + std::strerror(errno) +
            "; make room or name another directory in CYCLESCOPE_OUT");
   unlink(temporary.c_str());
 }

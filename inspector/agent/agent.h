@@ -42,8 +42,8 @@ class Agent {
   struct Client {
     explicit Client(Connection made) : connection(std::move(made)) {}
     Connection connection;
-    std::string request;     // Not answered yet.
-    Descriptor descriptor;   // Came with it.
+    std::string request;    // Not answered yet.
+    Descriptor descriptor;  // Came with it.
   };
 
   static void* Main(void* agent);

@@ -89,8 +89,7 @@ void OnCrash(int signal) {
     const HeapWalk& walk = child_report->walk();
     const TypeTable& types = child_report->types();
     if (walk.traversing() < types.size()) {
-      std::string_view name =
-          child_report->text(types[walk.traversing()].name);
+      std::string_view name = child_report->text(types[walk.traversing()].name);
       size_t size = std::min(name.size(), kTypeNameBytes - 1);
       std::memcpy(child_shared->crashed_type, name.data(), size);
     }
@@ -189,8 +188,8 @@ int64_t PrivateBytes() {
   arena.ReleaseReserved();
   int64_t rest = PrivateBytes();
   if (all >= 0 && rest >= 0) {
-    shared->cow_bytes = std::max<int64_t>(
-        0, rest - static_cast<int64_t>(arena.block_bytes()));
+    shared->cow_bytes =
+        std::max<int64_t>(0, rest - static_cast<int64_t>(arena.block_bytes()));
     shared->peak_bytes = std::max<int64_t>(0, all - shared->cow_bytes);
   } else {
     shared->cow_bytes = shared->peak_bytes = -1;
@@ -213,7 +212,7 @@ struct CloneResult {
 };
 
 /// Holds the GIL for as long as it takes to copy the process.
-CloneResult Clone(const Runtime& runtime, const HeapQuestion& question,
+CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
                   Shared* shared, uint64_t memory_limit,
                   const std::atomic<bool>& stop) {
   CloneResult result = {};
@@ -233,6 +232,8 @@ CloneResult Clone(const Runtime& runtime, const HeapQuestion& question,
     sigset_t previous;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &previous);
+    question.stacks.count = 0;
+    NoteStackPointers(runtime, question.stacks);
     result.child = static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0));
     result.error = errno;
     if (result.child == 0)
@@ -316,13 +317,12 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   ChildSnapshot snapshot;
   SharedMemory memory;
   if (!memory.ok()) {
-    snapshot.error =
-        "no memory can be shared with the snapshot's process: " +
-        std::string(std::strerror(errno));
+    snapshot.error = "no memory can be shared with the snapshot's process: " +
+                     std::string(std::strerror(errno));
     return snapshot;
   }
   std::vector<std::string_view> names(watch.begin(), watch.end());
-  HeapQuestion question{names, ids_descriptor};
+  HeapQuestion question{names, ids_descriptor, {}};
   uint64_t limit = MemoryLimit();
 
   CloneResult clone = {};

@@ -14,7 +14,7 @@ namespace inspector {
 /// copy of the heap and leaves its findings in memory shared with us.
 struct ChildSnapshot {
   std::string error;    // Empty: it went well.
-  std::string members;    // As in HeapSections.
+  std::string members;  // As in HeapSections.
   std::string functions;
   std::string limits;
   int64_t live_bytes = 0;
@@ -24,7 +24,7 @@ struct ChildSnapshot {
   int64_t child_ms = 0;
   int64_t child_peak_bytes = -1;  // Here and below -1: could not be read.
   int64_t cow_bytes = -1;
-  bool aborted = false;    // We were told to stop meanwhile.
+  bool aborted = false;  // We were told to stop meanwhile.
 };
 
 /// Takes it, on the calling (native) thread. Takes the GIL for the clone alone;

@@ -35,8 +35,8 @@ Descriptor Listen(const std::string& path) {
                std::to_string(sizeof address.sun_path - 1) +
                " bytes); name a shorter CYCLESCOPE_DIR");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  Descriptor socket(::socket(
-      AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  Descriptor socket(
+      ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.open()) throw fail(std::strerror(errno));
   fchmod(socket.number(), 0600);  // bind() gives the file the socket's mode.
   unlink(path.c_str());           // Left by a process that had our pid.

@@ -67,12 +67,12 @@ StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
   }
   std::reverse(path, path + length);
   heap::TextBuffer<4096> text;
-  int index = states.of[node] == State::kInFlight ? walk.FrameHolding(path[0])
-                                                  : -1;
+  int index =
+      states.of[node] == State::kInFlight ? walk.FrameHolding(path[0]) : -1;
   if (index >= 0) {
     const RunningFrame& frame = walk.frames().frames[size_t(index)];
-    FunctionNames names = labels.NamesOf(
-        ReadObject(frame.iframe, runtime.layout->iframe_code));
+    FunctionNames names =
+        labels.NamesOf(ReadObject(frame.iframe, runtime.layout->iframe_code));
     text.Append("thread ").Append(int64_t(frame.native_thread_id));
     text.Append(", ").Append(strings.text(names.function)).Append(" (");
     text.Append(strings.text(names.file)).Append(":");
@@ -119,8 +119,8 @@ void CycleTally::Run() {
   for (NodeId node = 0; node < graph_.node_count(); ++node) {
     if (!types_[walk_.type(node)].watched) continue;
     has_watched[components_.of[node]] = 1;
-    finder.ForEachCycle(
-        node, [this](std::span<const NodeId> cycle) { Add(cycle); });
+    finder.ForEachCycle(node,
+                        [this](std::span<const NodeId> cycle) { Add(cycle); });
   }
   for (ComponentId id = 0; id < components_.count(); ++id)
     if (has_watched[id] == 0 && !Members(id).empty()) AddComponent(id, finder);
@@ -253,8 +253,7 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
       break;
   }
   if (row.held_by.size() >= kMostHolders) return;
-  StringId holder =
-      HolderOf(runtime_, walk_, states_, labels_, strings_, node);
+  StringId holder = HolderOf(runtime_, walk_, states_, labels_, strings_, node);
   bool known = holder == 0 || std::find(row.held_by.begin(), row.held_by.end(),
                                         holder) != row.held_by.end();
   if (!known) row.held_by.push_back(holder);

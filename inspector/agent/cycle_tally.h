@@ -10,7 +10,8 @@ namespace inspector {
 /// A set of 64-bit keys; open addressing.
 class KeySet {
  public:
-  explicit KeySet(std::pmr::memory_resource* memory) : slots_(1024, 0, memory) {}
+  explicit KeySet(std::pmr::memory_resource* memory)
+      : slots_(1024, 0, memory) {}
   /// True if `key` was not there yet.
   bool Insert(uint64_t key);
 
@@ -48,7 +49,9 @@ class CycleTally {
   };
   struct Row {
     explicit Row(std::pmr::memory_resource* memory)
-        : example(memory), example_edges(memory), sites(memory),
+        : example(memory),
+          example_edges(memory),
+          sites(memory),
           held_by(memory) {}
     heap::StringId signature = 0;
     heap::NodeId last_node = heap::kNoNode;

@@ -42,8 +42,8 @@ struct Totals {
 /// Everything that needs the finished walk. Lives on the child's stack.
 class Analysis {
  public:
-  Analysis(const Runtime& runtime, const HeapQuestion& question,
-           HeapWalk& walk, TypeTable& types, heap::StringTable& strings,
+  Analysis(const Runtime& runtime, const HeapQuestion& question, HeapWalk& walk,
+           TypeTable& types, heap::StringTable& strings,
            std::pmr::memory_resource* memory)
       : runtime_(runtime),
         question_(question),
@@ -112,9 +112,9 @@ class Analysis {
 /// nothing reaches are garbage that no collection takes.
 void Analysis::MarkFrozenGarbage() {
   if (walk_.frozen_count() == 0) return;
-  auto garbage = heap::FindUnreachable(
-      graph_, walk_.flags(), heap::kTracked | heap::kFrozen,
-      heap::kPermanentRoot, memory_);
+  auto garbage = heap::FindUnreachable(graph_, walk_.flags(),
+                                       heap::kTracked | heap::kFrozen,
+                                       heap::kPermanentRoot, memory_);
   for (NodeId node = 0; node < graph_.node_count(); ++node) {
     if (!IsFrozen(node) || garbage[node] == 0) continue;
     states_.of[node] = State::kFloating;
@@ -244,9 +244,9 @@ void Analysis::WriteCollector(JsonWriter& json) const {
     json.Field("needs_survivors",
                std::max<int64_t>(0, collector_.long_lived_total / 4 -
                                         collector_.long_lived_pending));
-    json.Field("needs_gen1_collections",
-               std::max(0, collector_.thresholds[2] + 1 -
-                               collector_.counts[2]));
+    json.Field(
+        "needs_gen1_collections",
+        std::max(0, collector_.thresholds[2] + 1 - collector_.counts[2]));
     json.Field("frees_bytes", totals_.floating_bytes);
   }
   json.EndObject();
@@ -451,7 +451,7 @@ HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
       arena_(arena),
       strings_(&arena),
       types_(runtime, strings_, question.watch, &arena),
-      walk_(runtime, types_, arena) {}
+      walk_(runtime, question.stacks, types_, arena) {}
 
 HeapSections HeapReport::Write(char* begin, size_t size) {
   HeapSections sections;

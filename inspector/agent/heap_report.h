@@ -13,12 +13,13 @@ namespace inspector {
 struct HeapQuestion {
   std::span<const std::string_view> watch;  // Types, see TypeTable.
   int ids_descriptor = -1;  // Where to list every tracked object, or -1.
+  ThreadStacks stacks;      // Noted just before the clone.
 };
 
 /// Where the parts of a finished report lie in the writer's memory. The agent,
 /// which may allocate, puts the document together.
 struct HeapSections {
-  size_t members_size = 0;    // "heap": …, "gc": …, "watched": …, "cycles": …
+  size_t members_size = 0;  // "heap": …, "gc": …, "watched": …, "cycles": …
   size_t functions_size = 0;  // Then an array, the value of code.functions.
   size_t limits_size = 0;     // Then entries of `limits`, without brackets.
   int64_t live_bytes = 0;
@@ -51,8 +52,8 @@ class HeapReport {
   HeapWalk walk_;
 };
 
-/// Members of `gc` that need no walk: enabled, thresholds, counts, stats and the
-/// long-lived figures.
+/// Members of `gc` that need no walk: enabled, thresholds, counts, stats and
+/// the long-lived figures.
 void WriteCollectorState(const CollectorState& state, JsonWriter& json);
 
 }  // namespace inspector

@@ -62,9 +62,8 @@ class JsonWriter {
     return Key(key).String(value);
   }
   template <typename Integer>
-  JsonWriter& Field(std::string_view key, Integer value)
-    requires std::is_integral_v<Integer>
-  {
+  JsonWriter& Field(std::string_view key,
+                    Integer value) requires std::is_integral_v<Integer> {
     if constexpr (std::is_same_v<Integer, bool>)
       return Key(key).Bool(value);
     else

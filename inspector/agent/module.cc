@@ -48,8 +48,7 @@ PyRef None() { return PyRef::Borrow(Py_None); }
 void StopWithoutGil() {
   if (the_agent == nullptr) return;
   // The thread may be waiting for the GIL to take a snapshot.
-  Py_BEGIN_ALLOW_THREADS
-  the_agent->Stop();
+  Py_BEGIN_ALLOW_THREADS the_agent->Stop();
   Py_END_ALLOW_THREADS
 }
 
@@ -96,8 +95,8 @@ PyObject* AfterForkInChild(PyObject*, PyObject*) {
   agent->AbandonInChild();  // Its memory is left: the thread may have held it.
   if (settings.children == "none") Py_RETURN_NONE;
   try {
-    the_agent = new Agent(std::move(runtime), std::move(settings),
-                          std::move(path));
+    the_agent =
+        new Agent(std::move(runtime), std::move(settings), std::move(path));
     Py_AddPendingCall(StartLater, nullptr);
   } catch (const std::exception&) {
     the_agent = nullptr;  // A worker without an agent still works.
@@ -123,9 +122,9 @@ void RegisterHooks() {
   PyRef before = Checked(PyCFunction_New(&before_fork, nullptr));
   PyRef in_parent = Checked(PyCFunction_New(&after_fork_in_parent, nullptr));
   PyRef in_child = Checked(PyCFunction_New(&after_fork_in_child, nullptr));
-  PyRef names = Checked(Py_BuildValue(
-      "{sOsOsO}", "before", before.get(), "after_in_parent", in_parent.get(),
-      "after_in_child", in_child.get()));
+  PyRef names = Checked(Py_BuildValue("{sOsOsO}", "before", before.get(),
+                                      "after_in_parent", in_parent.get(),
+                                      "after_in_child", in_child.get()));
   Checked(PyObject_Call(reg.get(), none.get(), names.get()));
 }
 

@@ -111,8 +111,8 @@ std::optional<CgroupMemory> ReadCgroup() {
     memory.anon = NumberAfter(stat, v1 ? "total_rss " : "anon ");
     std::string usage = ReadFile(
         directory + (v1 ? "/memory.usage_in_bytes" : "/memory.current"));
-    std::string limit = ReadFile(
-        directory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"));
+    std::string limit =
+        ReadFile(directory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"));
     if (!usage.empty()) memory.usage = std::atoll(usage.c_str());
     constexpr int64_t kNoLimit = int64_t{1} << 60;
     if (!limit.empty() && limit.rfind("max", 0) != 0 &&
@@ -134,20 +134,19 @@ std::vector<Package> ListPackages(const std::vector<std::string>& path) {
       constexpr std::string_view kSuffix = ".dist-info";
       std::string name = entry->d_name;
       size_t dash = name.find('-');
-      if (dash == std::string::npos || !std::string_view(name).ends_with(kSuffix))
+      if (dash == std::string::npos ||
+          !std::string_view(name).ends_with(kSuffix))
         continue;
-      Package package{name.substr(0, dash),
-                      name.substr(dash + 1,
-                                  name.size() - dash - 1 - kSuffix.size())};
+      Package package{
+          name.substr(0, dash),
+          name.substr(dash + 1, name.size() - dash - 1 - kSuffix.size())};
       std::replace(package.name.begin(), package.name.end(), '_', '-');
       std::transform(package.name.begin(), package.name.end(),
                      package.name.begin(),
                      [](unsigned char c) { return std::tolower(c); });
-      bool known = std::any_of(packages.begin(),
-                               packages.begin() + long(first_here),
-                               [&](const Package& other) {
-                                 return other.name == package.name;
-                               });
+      bool known = std::any_of(
+          packages.begin(), packages.begin() + long(first_here),
+          [&](const Package& other) { return other.name == package.name; });
       if (!known) packages.push_back(std::move(package));
     }
   }

@@ -75,9 +75,9 @@ std::string SnapshotReport(const ProcessIdentity& process,
   json.Field("child_ms", snapshot.child_ms);
   OptionalField(json, "child_peak_bytes", Known(snapshot.child_peak_bytes));
   OptionalField(json, "cow_bytes", Known(snapshot.cow_bytes));
-  OptionalField(json, "mallinfo_ms",
-                malloc ? std::optional<int64_t>(malloc->took_us / 1000)
-                       : std::nullopt);
+  OptionalField(
+      json, "mallinfo_ms",
+      malloc ? std::optional<int64_t>(malloc->took_us / 1000) : std::nullopt);
   json.EndObject();
   std::string text = head.Take();
   text += ',';

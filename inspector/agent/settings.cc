@@ -33,11 +33,11 @@ double ParseDuration(const std::string& variable, const std::string& text) {
   char* end = nullptr;
   double value = std::strtod(text.c_str(), &end);
   std::string unit(end);
-  double factor = unit == "ms"                ? 0.001
+  double factor = unit == "ms"                  ? 0.001
                   : unit.empty() || unit == "s" ? 1
-                  : unit == "m"               ? 60
-                  : unit == "h"               ? 3600
-                                              : 0;
+                  : unit == "m"                 ? 60
+                  : unit == "h"                 ? 3600
+                                                : 0;
   if (end == text.c_str() || factor == 0 || !(value > 0))
     throw std::runtime_error(variable + "=" + text +
                              " is no duration; write it as 500ms, 60s, 5m or "

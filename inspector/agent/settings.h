@@ -8,8 +8,8 @@ namespace inspector {
 /// What the environment asks of the agent (design, "In the service"). Read once
 /// when it starts; later changes of the environment have no effect.
 struct Settings {
-  std::string directory;    // CYCLESCOPE_DIR, else the first writable default.
-  std::string out;          // CYCLESCOPE_OUT; empty: `directory`.
+  std::string directory;     // CYCLESCOPE_DIR, else the first writable default.
+  std::string out;           // CYCLESCOPE_OUT; empty: `directory`.
   double every_seconds = 0;  // CYCLESCOPE_EVERY; 0 = only on request.
   std::vector<std::string> watch;  // CYCLESCOPE_WATCH
   std::string children = "none";   // CYCLESCOPE_CHILDREN

@@ -64,9 +64,9 @@ PyObject* CodeOfFrame(const Layout& layout, const PyObject* frame) {
 int LineOfInterpreterFrame(const Layout& layout, const char* iframe) {
   const PyObject* code = ReadObject(iframe, layout.iframe_code);
   if (code == nullptr) return -1;
-  ptrdiff_t at = ReadPointer(iframe, layout.iframe_instruction) -
-                 (reinterpret_cast<const char*>(code) +
-                  layout.code_instructions);
+  ptrdiff_t at =
+      ReadPointer(iframe, layout.iframe_instruction) -
+      (reinterpret_cast<const char*>(code) + layout.code_instructions);
   return LineOf(layout, code, static_cast<int>(at));
 }
 
@@ -163,7 +163,9 @@ class CodeHash {
       uint64_t digits =
           layout.long_has_tag ? uint64_t(size) >> 3 : uint64_t(std::abs(size));
       int sign = layout.long_has_tag ? int(size & 3)
-                                     : (size < 0 ? 2 : size == 0 ? 1 : 0);
+                                     : (size < 0    ? 2
+                                        : size == 0 ? 1
+                                                    : 0);
       AddRaw(&sign, sizeof sign);
       return AddRaw(reinterpret_cast<const char*>(object) + 24, digits * 4);
     }
@@ -173,8 +175,8 @@ class CodeHash {
     AddRaw(name, std::strlen(name));
     // float, complex: plain bits behind the header.
     auto size = Read<int64_t>(type, layout.type_basic_size);
-    bool plain = std::strcmp(name, "float") == 0 ||
-                 std::strcmp(name, "complex") == 0;
+    bool plain =
+        std::strcmp(name, "float") == 0 || std::strcmp(name, "complex") == 0;
     if (plain)
       AddRaw(reinterpret_cast<const char*>(object) + kFirstField,
              static_cast<size_t>(size) - kFirstField);

@@ -5,8 +5,8 @@
 namespace inspector {
 
 /// The figures of this process's own collector, read from `_gc_runtime_state`
-/// (Include/internal/pycore_gc.h, 3.11 … 3.13). Plain words: may be read without
-/// the GIL, each is then of its own moment.
+/// (Include/internal/pycore_gc.h, 3.11 … 3.13). Plain words: may be read
+/// without the GIL, each is then of its own moment.
 struct CollectorState {
   struct Generation {
     int64_t collections = 0;

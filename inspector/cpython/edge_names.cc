@@ -124,7 +124,8 @@ bool IsNamespaceOf(const Runtime& runtime, const PyObject* owner,
     return ReadObject(owner, layout.function_globals) == dict;
   if (type == runtime.type_frame) {
     const char* iframe = ReadPointer(owner, layout.frame_iframe);
-    return iframe != nullptr && ReadObject(iframe, layout.iframe_locals) == dict;
+    return iframe != nullptr &&
+           ReadObject(iframe, layout.iframe_locals) == dict;
   }
   if (HasBase(runtime, type, runtime.type_module))
     return ReadObject(owner, kFirstField) == dict;  // md_dict

@@ -35,6 +35,9 @@ class Finder {
     auto top = static_cast<uint32_t>(first);
     Add(ReadObject(thread, layout_.thread_exc_state), top);
     Add(ReadObject(thread, layout_.thread_exception), top);
+    // 3.11 has type, value and traceback apart: the chain being built.
+    if (layout_.minor == 11)
+      Add(ReadObject(thread, layout_.thread_exception + 8), top);
   }
 
  private:

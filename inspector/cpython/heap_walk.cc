@@ -7,9 +7,10 @@ namespace inspector {
 using heap::Edge;
 using heap::NodeId;
 
-HeapWalk::HeapWalk(const Runtime& runtime, TypeTable& types,
-                   heap::Arena& arena)
+HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
+                   TypeTable& types, heap::Arena& arena)
     : runtime_(runtime),
+      stacks_(stacks),
       types_(types),
       arena_(arena),
       index_(arena),
@@ -53,6 +54,7 @@ void HeapWalk::Run() {
   first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
 
   CountFrameReferences();
+  CountStackReferences();
   mark_roots(node_count(), heap::kHeldOutside);
 }
 
@@ -126,6 +128,48 @@ void HeapWalk::CountFrameReferences() {
     if (reference.candidate && !unexplained) continue;
     ++referrers_[node];
     flags_[node] |= heap::kHeldByFrame;
+  }
+}
+
+/// What C code holds for the length of a call and nothing else refers to: the
+/// tuple of a call's arguments, an exception on its way, a frame, a bound
+/// method. Other types are left out, since a pointer on a stack may be borrowed
+/// or stale and must not explain away the root that really holds the object.
+bool HeapWalk::MayLiveOnStack(NodeId node) const {
+  const TypeInfo& type = types_[type_ids_[node]];
+  if (type.kind == TypeKind::kFrame || type.kind == TypeKind::kTraceback)
+    return true;
+  uint64_t flags = TypeFlags(runtime_, type.type);
+  return (flags & (kFlagTuple | kFlagException)) != 0 ||
+         type.type == runtime_.type_method ||
+         type.type == runtime_.type_generator ||
+         type.type == runtime_.type_coroutine;
+}
+
+/// Conservative, as collectors for C do it (Boehm and Weiser, "Garbage
+/// collection in an uncooperative environment", 1988): a word on a stack in use
+/// that equals an object's address explains one reference of it, if one is
+/// unexplained. So an object held by a C call in progress counts as in flight.
+void HeapWalk::CountStackReferences() {
+  FindStackEnds(stacks_);
+  for (size_t i = 0; i < stacks_.count; ++i) {
+    const ThreadStack& stack = stacks_.stacks[i];
+    uint32_t frame = 0;
+    while (frame < frames_.frames.size() &&
+           frames_.frames[frame].native_thread_id != stack.native_thread_id)
+      ++frame;
+    if (stack.end == 0 || frame == frames_.frames.size()) continue;
+    uintptr_t at = (stack.begin + 7) & ~uintptr_t{7};
+    for (; at + 8 <= stack.end; at += 8) {
+      auto* object = *reinterpret_cast<PyObject* const*>(at);
+      NodeId node = index_.Find(object);
+      if (node == heap::kNoNode || objects_[node] != object ||
+          RefCount(object) <= referrers_[node] || !MayLiveOnStack(node))
+        continue;
+      ++referrers_[node];
+      flags_[node] |= heap::kHeldByFrame;
+      frames_.references.push_back({object, frame, true});
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "inspector/cpython/frames.h"
 #include "inspector/cpython/node_index.h"
+#include "inspector/cpython/thread_stacks.h"
 #include "inspector/cpython/type_table.h"
 #include "inspector/graph/heap_graph.h"
 #include "inspector/graph/states.h"
@@ -16,7 +17,9 @@ namespace inspector {
 /// The collector must not be at work. O(objects + references).
 class HeapWalk {
  public:
-  HeapWalk(const Runtime& runtime, TypeTable& types, heap::Arena& arena);
+  /// `stacks`: where the threads' stack pointers were at the clone.
+  HeapWalk(const Runtime& runtime, const ThreadStacks& stacks, TypeTable& types,
+           heap::Arena& arena);
   HeapWalk(const HeapWalk&) = delete;
 
   void Run();
@@ -31,9 +34,7 @@ class HeapWalk {
     return static_cast<heap::NodeId>(objects_.size());
   }
   heap::NodeId tracked_count() const { return generation_end_[2]; }
-  heap::NodeId frozen_count() const {
-    return frozen_end_ - generation_end_[2];
-  }
+  heap::NodeId frozen_count() const { return frozen_end_ - generation_end_[2]; }
   /// 0, 1, 2 for tracked nodes, -1 for others.
   int GenerationOf(heap::NodeId node) const;
 
@@ -56,10 +57,13 @@ class HeapWalk {
   void Traverse(heap::NodeId node);
   void TraverseUpTo(heap::NodeId end);
   void CountFrameReferences();
+  void CountStackReferences();
+  bool MayLiveOnStack(heap::NodeId node) const;
   bool IsCut(PyObject* referent, TypeKind referent_kind) const;
   static int Visit(PyObject* referent, void* walk) noexcept;
 
   const Runtime& runtime_;
+  ThreadStacks stacks_;
   TypeTable& types_;
   heap::Arena& arena_;
   NodeIndex index_;

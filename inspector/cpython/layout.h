@@ -16,14 +16,14 @@ struct Layout {
 
   // _gc_runtime_state, counted from the head of generation 0, because that
   // head is found by behaviour and its place differs inside 3.13.
-  int gc_enabled;         // -12; -8 with Debian's 3.13 alignment patch.
-  int gc_permanent;       // Head of the permanent generation.
-  int gc_stats;           // generation_stats[3].
+  int gc_enabled;    // -12; -8 with Debian's 3.13 alignment patch.
+  int gc_permanent;  // Head of the permanent generation.
+  int gc_stats;      // generation_stats[3].
   int gc_collecting;
   int gc_long_lived_total;
   int gc_long_lived_pending;
-  size_t gc_generation_size;   // sizeof(struct gc_generation).
-  size_t gc_threshold;         // In a generation; its count is 4 further.
+  size_t gc_generation_size;  // sizeof(struct gc_generation).
+  size_t gc_threshold;        // In a generation; its count is 4 further.
 
   // PyThreadState.
   size_t thread_native_id;

@@ -10,10 +10,10 @@ DictEntries EntriesOfKeys(const Layout& layout, const char* keys) {
   entries.text_keys = Read<uint8_t>(keys, layout.keys_kind) != 0;
   entries.entry_size = entries.text_keys ? 16 : 24;
   entries.count = Read<int64_t>(keys, layout.keys_entry_count);
-  entries.first = keys + layout.keys_indices +
-                  (size_t{1} << Read<uint8_t>(
-                       keys, static_cast<ptrdiff_t>(
-                                 layout.keys_log2_index_bytes)));
+  entries.first =
+      keys + layout.keys_indices +
+      (size_t{1} << Read<uint8_t>(
+           keys, static_cast<ptrdiff_t>(layout.keys_log2_index_bytes)));
   return entries;
 }
 
@@ -49,8 +49,7 @@ InstanceAttributes AttributesOf(const Runtime& runtime,
   }
   if (layout.minor == 11) {
     const char* values = ReadPointer(object, layout.instance_values);
-    attributes.values =
-        reinterpret_cast<PyObject**>(const_cast<char*>(values));
+    attributes.values = reinterpret_cast<PyObject**>(const_cast<char*>(values));
     attributes.dict = ReadObject(object, layout.instance_dict);
   } else if (layout.minor == 12) {
     auto word = Read<uintptr_t>(object, layout.instance_dict);

@@ -42,7 +42,7 @@ inline bool HasBase(const Runtime& runtime, const PyObject* type,
 struct DictEntries {
   const char* first = nullptr;
   int64_t count = 0;
-  size_t entry_size = 0;  // 16 for text keys, else 24.
+  size_t entry_size = 0;        // 16 for text keys, else 24.
   PyObject** values = nullptr;  // Split table: values are here.
   bool text_keys = false;
 

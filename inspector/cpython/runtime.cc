@@ -123,20 +123,18 @@ class Verifier {
       return false;
     PyRef fresh = PyRef::Steal(PyList_New(0));
     auto next = Read<uintptr_t>(fresh.get(), -16);
-    runtime_.generation0 =
-        reinterpret_cast<const char*>(next & ~uintptr_t{3});
-    auto distance = runtime_.generation0 -
-                    static_cast<const char*>(runtime_.interpreter);
+    runtime_.generation0 = reinterpret_cast<const char*>(next & ~uintptr_t{3});
+    auto distance =
+        runtime_.generation0 - static_cast<const char*>(runtime_.interpreter);
     if (!Check(distance > 0 && distance < (1 << 20), "generation 0"))
       return false;
     for (int i = 0; i < 3; ++i) {
-      const char* head =
-          runtime_.generation0 + i * layout_.gc_generation_size;
+      const char* head = runtime_.generation0 + i * layout_.gc_generation_size;
       if (!Check(IsListHead(head), "generations") ||
-          !Check(Read<int>(head, layout_.gc_threshold) ==
-                     Number(PyRef::Borrow(
-                         PyTuple_GetItem(thresholds.get(), i))),
-                 "generation thresholds"))
+          !Check(
+              Read<int>(head, layout_.gc_threshold) ==
+                  Number(PyRef::Borrow(PyTuple_GetItem(thresholds.get(), i))),
+              "generation thresholds"))
         return false;
     }
     // Debian's 3.13 gives PyGC_Head an alignment of 4 (gchead-alignment.diff):
@@ -150,8 +148,7 @@ class Verifier {
                    PyObject_IsTrue(enabled.get()),
                "gc.enabled"))
       return false;
-    bool none_frozen =
-        ReadPointer(permanent, 0) == permanent;
+    bool none_frozen = ReadPointer(permanent, 0) == permanent;
     if (!Check(none_frozen == (Number(frozen) == 0), "permanent generation"))
       return false;
     int shift = runtime_.gc_permanent - layout_.gc_permanent;
@@ -161,10 +158,9 @@ class Verifier {
       for (int field = 0; field < 3; ++field) {
         // What the first three calls made may have been collected since.
         long now = Read<int64_t>(runtime_.generation0,
-                                 layout_.gc_stats + shift + i * 24 +
-                                     field * 8);
-        long then = Number(PyRef::Borrow(
-            PyDict_GetItemString(entry, names[field])));
+                                 layout_.gc_stats + shift + i * 24 + field * 8);
+        long then =
+            Number(PyRef::Borrow(PyDict_GetItemString(entry, names[field])));
         if (!Check(now >= then && now <= then + 1000, "generation_stats"))
           return false;
       }
@@ -178,11 +174,10 @@ class Verifier {
   }
 
   static bool IsListHead(const char* head) {
-    const char* next = reinterpret_cast<const char*>(
-        Read<uintptr_t>(head, 0) & ~uintptr_t{3});
-    return next != nullptr &&
-           (Read<uintptr_t>(next, 8) & ~uintptr_t{3}) ==
-               reinterpret_cast<uintptr_t>(head);
+    const char* next =
+        reinterpret_cast<const char*>(Read<uintptr_t>(head, 0) & ~uintptr_t{3});
+    return next != nullptr && (Read<uintptr_t>(next, 8) & ~uintptr_t{3}) ==
+                                  reinterpret_cast<uintptr_t>(head);
   }
 
   bool Types() {
@@ -202,21 +197,20 @@ class Verifier {
                            runtime_.type_set, error, environ_type.get()}) {
       if (!Check(type != nullptr, "os.environ")) return false;
       auto* as_type = reinterpret_cast<PyTypeObject*>(type);
-      bool same =
-          Read<void*>(type, layout_.type_traverse) ==
-              PyType_GetSlot(as_type, Py_tp_traverse) &&
-          (TypeFlags(runtime_, type) & 0xffffffff) ==
-              PyType_GetFlags(as_type) &&
-          ReadObject(type, layout_.type_base) ==
-              Attribute(type, "__base__").get() &&
-          ReadObject(type, layout_.type_mro) ==
-              Attribute(type, "__mro__").get() &&
-          Read<int64_t>(type, layout_.type_basic_size) ==
-              Number(Attribute(type, "__basicsize__")) &&
-          Read<int64_t>(type, layout_.type_item_size) ==
-              Number(Attribute(type, "__itemsize__")) &&
-          Read<int64_t>(type, layout_.type_dict_offset) ==
-              Number(Attribute(type, "__dictoffset__"));
+      bool same = Read<void*>(type, layout_.type_traverse) ==
+                      PyType_GetSlot(as_type, Py_tp_traverse) &&
+                  (TypeFlags(runtime_, type) & 0xffffffff) ==
+                      PyType_GetFlags(as_type) &&
+                  ReadObject(type, layout_.type_base) ==
+                      Attribute(type, "__base__").get() &&
+                  ReadObject(type, layout_.type_mro) ==
+                      Attribute(type, "__mro__").get() &&
+                  Read<int64_t>(type, layout_.type_basic_size) ==
+                      Number(Attribute(type, "__basicsize__")) &&
+                  Read<int64_t>(type, layout_.type_item_size) ==
+                      Number(Attribute(type, "__itemsize__")) &&
+                  Read<int64_t>(type, layout_.type_dict_offset) ==
+                      Number(Attribute(type, "__dictoffset__"));
       if (!Check(same, "PyTypeObject")) return false;
     }
     return Check(Read<void*>(runtime_.type_type, layout_.type_is_gc) != nullptr,
@@ -264,9 +258,8 @@ class Verifier {
     PyRef one = PyRef::Steal(PyLong_FromLong(100001));
     PyRef two = PyRef::Steal(PyLong_FromLong(100002));
     PyDict_SetItemString(dict.get(), "first", one.get());
-    bool text_keys =
-        Lookup(dict.get(), "first") == one.get() &&
-        Read<int64_t>(dict.get(), layout_.dict_used) == 1;
+    bool text_keys = Lookup(dict.get(), "first") == one.get() &&
+                     Read<int64_t>(dict.get(), layout_.dict_used) == 1;
     PyDict_SetItem(dict.get(), one.get(), two.get());
     DictEntries entries = EntriesOfDict(layout_, dict.get());
     bool any_keys = entries.count == 2 && entries.key(1) == one.get() &&
@@ -278,15 +271,15 @@ class Verifier {
   /// Compares function, code, frames, traceback and exception.
   bool Probe() {
     PyRef names = PyRef::Steal(PyDict_New());
-    PyRef code = PyRef::Steal(
-        Py_CompileString(kProbe, "<cyclescope>", Py_file_input));
+    PyRef code =
+        PyRef::Steal(Py_CompileString(kProbe, "<cyclescope>", Py_file_input));
     PyDict_SetItemString(names.get(), "__builtins__", PyEval_GetBuiltins());
     PyDict_SetItemString(names.get(), "__name__",
                          PyRef::Steal(PyUnicode_FromString("probe")).get());
     PyRef done;
     if (code)
-      done = PyRef::Steal(
-          PyEval_EvalCode(code.get(), names.get(), names.get()));
+      done =
+          PyRef::Steal(PyEval_EvalCode(code.get(), names.get(), names.get()));
     if (!done) PyErr_Clear();
     bool ran = Check(static_cast<bool>(done), "probe");
     ran = ran && Makers(names) && FunctionAndCode(names) && Caught(names);
@@ -296,9 +289,7 @@ class Verifier {
 
   bool Makers(const PyRef& names) {
     PyObject* makers = PyDict_GetItemString(names.get(), "makers");
-    auto type_of = [&](int i) {
-      return TypeOf(PyTuple_GetItem(makers, i));
-    };
+    auto type_of = [&](int i) { return TypeOf(PyTuple_GetItem(makers, i)); };
     runtime_.type_generator = type_of(0);
     runtime_.type_coroutine = type_of(1);
     runtime_.type_async_generator = type_of(2);
@@ -328,19 +319,18 @@ class Verifier {
     PyRef local_names =
         PyRef::Borrow(ReadObject(code.get(), layout_.code_locals_names));
     int locals = Read<int>(code.get(), layout_.code_locals_count);
-    bool is_code =
-        same(layout_.code_consts, "co_consts") &&
-        same(layout_.code_names, "co_names") &&
-        same(layout_.code_exception_table, "co_exceptiontable") &&
-        same(layout_.code_filename, "co_filename") &&
-        same(layout_.code_qualname, "co_qualname") &&
-        same(layout_.code_line_table, "co_linetable") &&
-        Read<int>(code.get(), layout_.code_stack_size) ==
-            Number(Attribute(code, "co_stacksize")) &&
-        Read<int>(code.get(), layout_.code_first_line) ==
-            Number(Attribute(code, "co_firstlineno")) &&
-        PyTuple_Check(local_names.get()) &&
-        PyTuple_Size(local_names.get()) == locals;
+    bool is_code = same(layout_.code_consts, "co_consts") &&
+                   same(layout_.code_names, "co_names") &&
+                   same(layout_.code_exception_table, "co_exceptiontable") &&
+                   same(layout_.code_filename, "co_filename") &&
+                   same(layout_.code_qualname, "co_qualname") &&
+                   same(layout_.code_line_table, "co_linetable") &&
+                   Read<int>(code.get(), layout_.code_stack_size) ==
+                       Number(Attribute(code, "co_stacksize")) &&
+                   Read<int>(code.get(), layout_.code_first_line) ==
+                       Number(Attribute(code, "co_firstlineno")) &&
+                   PyTuple_Check(local_names.get()) &&
+                   PyTuple_Size(local_names.get()) == locals;
     return Check(is_function, "PyFunctionObject") &&
            Check(is_code, "PyCodeObject");
   }
@@ -349,9 +339,9 @@ class Verifier {
     PyMethodDef* method = &witness_method_;
     PyRef self = PyRef::Steal(PyCapsule_New(this, nullptr, nullptr));
     PyRef witness = PyRef::Steal(PyCFunction_New(method, self.get()));
-    PyRef error = Call(
-        PyRef::Borrow(PyDict_GetItemString(names.get(), "catch")),
-        witness.get());
+    PyRef error =
+        Call(PyRef::Borrow(PyDict_GetItemString(names.get(), "catch")),
+             witness.get());
     if (!Check(static_cast<bool>(error), "probe") ||
         !Check(witnessed_, "_PyInterpreterFrame"))
       return false;
@@ -367,8 +357,8 @@ class Verifier {
             Attribute(error, "args").get() &&
         ReadObject(error.get(), layout_.exception_context) == nullptr &&
         ReadObject(error.get(), layout_.exception_cause) == nullptr;
-    PyRef inner = PyRef::Borrow(
-        PyTuple_GetItem(Attribute(error, "args").get(), 0));
+    PyRef inner =
+        PyRef::Borrow(PyTuple_GetItem(Attribute(error, "args").get(), 0));
     PyRef closure = Attribute(inner, "__closure__");
     runtime_.type_cell = TypeOf(PyTuple_GetItem(closure.get(), 0));
     bool is_traceback =
@@ -387,8 +377,8 @@ class Verifier {
     PyRef bound = Attribute(names, "keys");
     PyRef method_object = Attribute(Import("os"), "environ");
     method_object = Attribute(method_object, "__len__");
-    runtime_.type_method = method_object ? TypeOf(method_object.get())
-                                         : nullptr;
+    runtime_.type_method =
+        method_object ? TypeOf(method_object.get()) : nullptr;
     return Check(is_error, "PyBaseExceptionObject") &&
            Check(is_traceback, "PyTracebackObject") &&
            Check(is_frame, "PyFrameObject") &&
@@ -397,8 +387,7 @@ class Verifier {
 
   /// Called by the running probe: our own frame must look as expected.
   static PyObject* Witness(PyObject* capsule, PyObject* /*unused*/) {
-    auto* self =
-        static_cast<Verifier*>(PyCapsule_GetPointer(capsule, nullptr));
+    auto* self = static_cast<Verifier*>(PyCapsule_GetPointer(capsule, nullptr));
     self->witnessed_ = self->OwnFrame();
     Py_RETURN_NONE;
   }
@@ -478,13 +467,12 @@ class Verifier {
         PyRef::Steal(PyUnicode_FromString("ascii text")),
         PyRef::Steal(PyUnicode_FromString("\xe2\x82\xac")),
         PyRef::Steal(PyBytes_FromString("bytes")),
-        PyRef::Steal(PyLong_FromString("123456789012345678901234567890",
-                                       nullptr, 10)),
+        PyRef::Steal(
+            PyLong_FromString("123456789012345678901234567890", nullptr, 10)),
         PyRef::Steal(PyFloat_FromDouble(1.5)),
     };
     for (const PyRef& sample : samples) {
-      if (!Check(static_cast<int64_t>(
-                     ShallowSize(runtime_, sample.get())) ==
+      if (!Check(static_cast<int64_t>(ShallowSize(runtime_, sample.get())) ==
                      Number(Call(sizeof_function, sample.get())),
                  "sizes"))
         return false;
@@ -528,8 +516,8 @@ std::string FindRuntime(Runtime& runtime) {
     return "CPython " + runtime.version +
            " is a debug build; release builds are supported";
   const char* allocator = std::getenv("PYTHONMALLOC");
-  runtime.pymalloc = allocator == nullptr ||
-                     std::string(allocator).rfind("pymalloc", 0) == 0;
+  runtime.pymalloc =
+      allocator == nullptr || std::string(allocator).rfind("pymalloc", 0) == 0;
   runtime.interpreter = PyInterpreterState_Get();
   Verifier verifier(runtime);
   if (verifier.All()) return {};

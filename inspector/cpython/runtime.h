@@ -45,7 +45,6 @@ struct Runtime {
   void* (*thread_next)(void* thread) = nullptr;
   void* (*interpreter_head)() = nullptr;
   void* (*interpreter_next)(void* interpreter) = nullptr;
-
 };
 
 /// Finds the interpreter's structures and compares every offset of its layout
@@ -60,9 +59,8 @@ std::string FindRuntime(Runtime& runtime);
 /// True while a collection runs: its garbage is in no list then.
 inline bool IsCollecting(const Runtime& runtime) {
   return Read<int>(runtime.generation0,
-                   runtime.gc_permanent +
-                       (runtime.layout->gc_collecting -
-                        runtime.layout->gc_permanent)) != 0;
+                   runtime.gc_permanent + (runtime.layout->gc_collecting -
+                                           runtime.layout->gc_permanent)) != 0;
 }
 
 }  // namespace inspector

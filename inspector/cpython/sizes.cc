@@ -67,8 +67,7 @@ uint64_t ValuesSize(const Runtime& runtime, const PyObject* object,
 bool IsCollectable(const Runtime& runtime, PyObject* object) {
   const PyObject* type = TypeOf(object);
   if ((TypeFlags(runtime, type) & kFlagHaveGc) == 0) return false;
-  auto is_gc =
-      Read<int (*)(PyObject*)>(type, runtime.layout->type_is_gc);
+  auto is_gc = Read<int (*)(PyObject*)>(type, runtime.layout->type_is_gc);
   return is_gc == nullptr || is_gc(object) != 0;
 }
 
@@ -107,8 +106,7 @@ uint64_t ShallowSize(const Runtime& runtime, const PyObject* object) {
     return size + kDigitsOffset + 4 * std::max<uint64_t>(digits, 1);
   }
   if (type == runtime.type_frame) {
-    return size + basic +
-           8 * FrameSlots(layout, CodeOfFrame(layout, object));
+    return size + basic + 8 * FrameSlots(layout, CodeOfFrame(layout, object));
   }
   if (type == runtime.type_generator || type == runtime.type_coroutine ||
       type == runtime.type_async_generator) {

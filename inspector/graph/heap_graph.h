@@ -18,8 +18,7 @@ inline constexpr NodeId kNoNode = 0x7fffffff;
 class Edge {
  public:
   Edge() = default;
-  Edge(NodeId referent, bool cut)
-      : bits_(referent | (cut ? kCutBit : 0)) {}
+  Edge(NodeId referent, bool cut) : bits_(referent | (cut ? kCutBit : 0)) {}
   NodeId referent() const { return bits_ & ~kCutBit; }
   bool cut() const { return (bits_ & kCutBit) != 0; }
 

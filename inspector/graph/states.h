@@ -15,11 +15,11 @@ enum class State : uint8_t { kPinned, kFloating, kInFlight };
 
 /// What the walk knows of a node. Set by whoever builds the graph.
 enum NodeFlag : uint8_t {
-  kTracked = 1,        // The collector tracks it, and it is not frozen.
-  kFrozen = 2,         // In the permanent generation.
-  kCollectorRoot = 4,  // More references than tracked objects hold.
-  kHeldOutside = 8,    // More references than the graph and frames explain.
-  kHeldByFrame = 16,   // A running frame or a handled exception refers to it.
+  kTracked = 1,         // The collector tracks it, and it is not frozen.
+  kFrozen = 2,          // In the permanent generation.
+  kCollectorRoot = 4,   // More references than tracked objects hold.
+  kHeldOutside = 8,     // More references than the graph and frames explain.
+  kHeldByFrame = 16,    // A running frame or a handled exception refers to it.
   kPermanentRoot = 32,  // As kCollectorRoot, frozen referrers counted too.
 };
 

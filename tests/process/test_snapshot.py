@@ -1,7 +1,7 @@
 """What a snapshot says of live processes, against what is known of them."""
 
 import pytest
-from support.agent import running
+from support.agent import running, wait_until
 
 SIGNATURE = (
     "Broker → dict → ContentException → traceback → "
@@ -161,3 +161,11 @@ def test_what_is_missing_from_garbage_is_reached_from_a_finalizer(
             found += len(garbage)
             missing += len(floating - garbage)
     assert found > 2000 and missing > 0
+
+
+def test_what_a_call_in_c_holds_is_in_flight(python, agent_directory):
+    with running("in_c_calls.py", python, agent_directory) as target:
+        # Its thread may still be on its way into the read that it waits in.
+        wait_until(lambda: target.snapshot("Argument")["watched"][0]["in_flight"] == 1)
+        [watched] = target.snapshot("Argument")["watched"]
+    assert watched["alive"] == watched["in_flight"] == 1

@@ -1,0 +1,95 @@
+#include "inspector/cpython/thread_stacks.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "inspector/graph/strings.h"
+
+namespace inspector {
+namespace {
+
+constexpr int kMostThreads = 4096;
+constexpr uintptr_t kMostStackBytes = uintptr_t{8} << 20;
+
+uintptr_t ParseHex(const char*& at, const char* end) {
+  uintptr_t value = 0;
+  for (; at < end; ++at) {
+    char c = *at;
+    if (c >= '0' && c <= '9')
+      value = value * 16 + unsigned(c - '0');
+    else if (c >= 'a' && c <= 'f')
+      value = value * 16 + unsigned(c - 'a') + 10;
+    else
+      break;
+  }
+  return value;
+}
+
+/// The last but one word of "NUMBER ARGUMENTS… STACK_POINTER PROGRAM_COUNTER"
+/// (proc(5), /proc/PID/syscall); 0 for "running".
+uintptr_t StackPointerOf(uint64_t thread) {
+  heap::TextBuffer<64> path;
+  path.Append("/proc/self/task/").Append(int64_t(thread)).Append("/syscall");
+  path.Append(std::string_view("\0", 1));
+  int descriptor = open(path.text().data(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return 0;
+  char text[256];
+  ssize_t size = read(descriptor, text, sizeof text);
+  close(descriptor);
+  if (size <= 0) return 0;
+  std::string_view line(text, size_t(size));
+  size_t counter = line.rfind(' ');
+  if (counter == std::string_view::npos || counter == 0) return 0;
+  size_t pointer = line.rfind(' ', counter - 1);
+  if (pointer == std::string_view::npos || line.substr(pointer + 1, 2) != "0x")
+    return 0;
+  const char* at = line.data() + pointer + 3;
+  return ParseHex(at, line.data() + counter);
+}
+
+}  // namespace
+
+void NoteStackPointers(const Runtime& runtime, ThreadStacks& stacks) {
+  auto self = static_cast<uint64_t>(syscall(SYS_gettid));
+  void* thread = runtime.thread_head(runtime.interpreter);
+  for (int i = 0; thread != nullptr && i < kMostThreads &&
+                  stacks.count < ThreadStacks::kMost;
+       ++i) {
+    auto id =
+        Read<uint64_t>(thread, ptrdiff_t(runtime.layout->thread_native_id));
+    uintptr_t pointer = id == self ? 0 : StackPointerOf(id);
+    if (pointer != 0) stacks.stacks[stacks.count++] = {id, pointer, 0};
+    thread = runtime.thread_next(thread);
+  }
+}
+
+void FindStackEnds(ThreadStacks& stacks) {
+  int descriptor = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  // Lines "BEGIN-END PERMISSIONS …"; the kernel gives whole lines per read.
+  char text[8192];
+  for (ssize_t size; (size = read(descriptor, text, sizeof text)) > 0;) {
+    const char* at = text;
+    const char* end = text + size;
+    while (at < end) {
+      uintptr_t first = ParseHex(at, end);
+      if (at < end) ++at;  // The dash.
+      uintptr_t last = ParseHex(at, end);
+      for (size_t i = 0; i < stacks.count; ++i) {
+        ThreadStack& stack = stacks.stacks[i];
+        if (stack.begin >= first && stack.begin < last)
+          stack.end = std::min(last, stack.begin + kMostStackBytes);
+      }
+      auto newline =
+          static_cast<const char*>(std::memchr(at, '\n', size_t(end - at)));
+      at = newline == nullptr ? end : newline + 1;
+    }
+  }
+  close(descriptor);
+}
+
+}  // namespace inspector
