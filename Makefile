@@ -22,6 +22,8 @@ PYTHON := /usr/bin/python3
 CMAKE_ARGS := -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
 JOBS := $(shell nproc)
 DEMO_ARGS ?=
+DEMO = build/release/bin/cyclescope demo \
+    $(if $(findstring --output,$(DEMO_ARGS)),,--output build/demo) $(DEMO_ARGS)
 PYTEST_ARGS ?=
 
 SHELL := /bin/bash
@@ -42,8 +44,8 @@ help:
 	@echo 'make clean   remove build/'
 
 demo: build environment-before environment-published-fixes environment-moto
-	@echo 'demo: running build/release/bin/cyclescope demo $(DEMO_ARGS)'
-	@build/release/bin/cyclescope demo $(DEMO_ARGS)
+	@echo 'demo: running $(DEMO)'
+	@$(DEMO)
 
 test: test-packages build $(ENVIRONMENTS:%=environment-%)
 	@echo 'test: C++ tests, waiting for ctest (seconds)'

@@ -37,7 +37,14 @@ void TakeSnapshot(const SnapshotOptions& options) {
     }
     request.ids_fd = ids.get();
   }
-  std::string report = agent.Snapshot(request);
+  std::string report;
+  try {
+    report = agent.Snapshot(request);
+  } catch (const Error& error) {
+    // The inspector knows only a descriptor, the person a file.
+    if (!ids) throw;
+    throw Error(fmt::format("--ids {}: {}", options.ids, error.what()));
+  }
   if (options.json) {
     fmt::print("{}\n", report);
   } else {

@@ -99,6 +99,36 @@ std::vector<File> OperatorFiles(Random& random) {
   return files;
 }
 
+/// What a host's archive holds. The public plugins parse these, so that their
+/// contents decide which exceptions are raised; one in three is nonsense.
+std::vector<File> HostFiles(Random& random) {
+  struct Kind {
+    const char* name;
+    const char* good;
+    const char* bad;
+  };
+  static constexpr Kind kKinds[] = {
+      {"insights_commands/uname_-a",
+       "Linux node1 5.14.0-427.13.1.el9_4.x86_64 #1 SMP PREEMPT_DYNAMIC Wed "
+       "Apr 10 10:29:16 EDT 2024 x86_64 x86_64 x86_64 GNU/Linux\n",
+       "no kernel here\n"},
+      {"insights_commands/date", "Tue Nov 24 08:00:00 UTC 2026\n", "nodate\n"},
+      {"insights_commands/hostname", "node1.example.com\n", "\n"},
+      {"insights_commands/uptime",
+       " 08:00:00 up 1 day,  2:03,  1 user,  load average: 0.10, 0.20, 0.30\n",
+       "up\n"},
+      {"var/lib/rhsm/cache/releasever.json", "{\"minor\": \"9.4\"}", "{x"},
+      {"etc/redhat-release",
+       "Red Hat Enterprise Linux release 9.4 (Plow)\n", ""},
+  };
+  std::vector<File> files;
+  for (const Kind& kind : kKinds) {
+    if (random.OneIn(3)) continue;
+    files.push_back({kind.name, random.OneIn(3) ? kind.bad : kind.good});
+  }
+  return files;
+}
+
 std::vector<File> AllFiles(Random& random, const std::string& cluster_id) {
   std::string version =
       fmt::format("4.{}.{}", 12 + random.Below(8), random.Below(40));
@@ -124,6 +154,8 @@ std::vector<File> AllFiles(Random& random, const std::string& cluster_id) {
   }
   files.push_back({"config/metrics", metrics});
   for (File& file : OperatorFiles(random)) files.push_back(std::move(file));
+  if (random.OneIn(3))
+    for (File& file : HostFiles(random)) files.push_back(std::move(file));
   return files;
 }
 

@@ -73,13 +73,14 @@ std::string SyncedMessage(const std::string& path,
 
 struct Load::State {
   explicit State(const LoadPlan& plan)
-      : s3(plan.s3), producer(plan.broker, plan.topic) {
+      : file_bytes(plan.file.empty() ? "" : ReadArchiveFile(plan.file)),
+        s3(plan.s3),
+        producer(plan.broker, plan.topic) {
     s3.CheckBucket(plan.bucket);
-    if (!plan.file.empty()) file_bytes = ReadArchiveFile(plan.file);
   }
+  std::string file_bytes;  // Read first: its absence is the cheapest to tell.
   S3Client s3;
   MessageProducer producer;
-  std::string file_bytes;
 };
 
 Load::Load(LoadPlan plan)

@@ -74,7 +74,7 @@ def cycles_through(arm, function):
 def test_the_suspected_cycle_is_there_and_the_patch_removes_it(demo):
     _, arms, _, _ = demo
     suspected = cycles_through(arms["before-uncollected"], "run_components")
-    assert sum(cycle["count"] for cycle in suspected) == ARCHIVES
+    assert max(cycle["count"] for cycle in suspected) == ARCHIVES
     assert all(cycle["never"] == cycle["count"] for cycle in suspected)
     assert all("insights/core/dr.py" in {s["file"] for s in c["sites"]} for c in suspected)
     assert cycles_through(arms["dr-py-patch-uncollected"], "run_components") == []
