@@ -89,13 +89,8 @@ std::string Cycles(const json& cycles, size_t top) {
       table.AddNote("      " + line);
     }
     const json& holders = At(cycle, "held_by");
-    if (holders.is_array() && !holders.empty()) {
-      std::string path;
-      for (const json& step : holders) {
-        path += (path.empty() ? "" : " → ") + Text(step);
-      }
-      table.AddNote("      held by " + path);
-    }
+    for (size_t i = 0; holders.is_array() && i < holders.size(); ++i)
+      table.AddNote("      held by " + Text(holders[i]));
   }
   return table.Render() + Omitted(cycles, top);
 }
@@ -130,7 +125,9 @@ std::string Collector(const json& gc) {
         FormatCount(At(stats[i], "uncollectable")));
   }
   const json& full = At(gc, "full_collection");
-  if (full.is_object()) {
+  if (full.is_object() && At(full, "needs_survivors").is_null()) {
+    text += "  next full collection: never by itself, the collector is off\n";
+  } else if (full.is_object()) {
     text += fmt::format(
         "  next full collection: after {} more survivors and {} more "
         "collections of generation 1; it would free {}\n",
