@@ -21,6 +21,7 @@
 #include <cstring>
 
 #include "inspector/agent/heap_report.h"
+#include "inspector/agent/process_facts.h"
 
 namespace inspector {
 namespace {
@@ -284,9 +285,11 @@ std::string SentenceFor(const Shared& shared) {
              "the disk is full";
     case ChildStatus::kCrashed:
       return "the snapshot crashed (signal " + std::to_string(shared.signal) +
-             ") in the tp_traverse of type '" +
-             std::string(shared.crashed_type) +
-             "'; the service itself is unharmed";
+             (shared.crashed_type[0] == 0
+                  ? std::string(") while it looked at what it had found")
+                  : ") in the tp_traverse of type '" +
+                        std::string(shared.crashed_type) + "'") +
+             "; the service itself is unharmed";
     case ChildStatus::kParentGone:
     case ChildStatus::kRunning:
       break;
@@ -295,11 +298,19 @@ std::string SentenceFor(const Shared& shared) {
          "memory); the service itself is unharmed";
 }
 
-/// For the child's own memory: half of what is free now.
+/// For the child's own memory: half of what the machine and our memory cgroup
+/// can still give. The other half is for the pages that the service writes
+/// meanwhile, and for the service.
 uint64_t MemoryLimit() {
-  long pages = sysconf(_SC_AVPHYS_PAGES);
-  long page = sysconf(_SC_PAGESIZE);
-  return pages <= 0 ? uint64_t{1} << 32 : uint64_t(pages) * uint64_t(page) / 2;
+  constexpr int64_t kUnknown = int64_t{8} << 30;
+  int64_t free = AvailableMemory().value_or(kUnknown);
+  std::optional<CgroupMemory> cgroup = ReadCgroup();
+  if (cgroup && cgroup->limit && cgroup->usage) {
+    // Page cache counts as used; the kernel takes it back when asked to.
+    int64_t used = *cgroup->usage - cgroup->reclaimable.value_or(0);
+    free = std::min(free, *cgroup->limit - used);
+  }
+  return static_cast<uint64_t>(std::max<int64_t>(free, 0)) / 2;
 }
 
 }  // namespace

@@ -21,6 +21,9 @@ constexpr uint64_t kEdgeBudget = 400'000'000;
 constexpr uint32_t kLargeComponent = 10'000;
 constexpr size_t kMostSites = 10;
 constexpr size_t kMostHolders = 3;
+// Objects of a row whose holder is looked for. Naming an edge reads its whole
+// container: without an end, a registry of a million costs its square.
+constexpr uint32_t kMostHolderSearches = 100;
 constexpr size_t kLongestPath = 64;
 
 uint64_t Mix(uint64_t a, uint64_t b) {
@@ -80,6 +83,8 @@ StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
     text.Append("): ");
   }
   std::span<const NodeId> steps(path, length);
+  NodeId begin = states.holder[path[0]];
+  if (begin != path[0] && begin != heap::kNoNode) text.Append("… → ");
   text.Append(strings.text(labels.LabelOf(path[0])));
   for (size_t i = 0; i + 1 < length; ++i) {
     text.Append(strings.text(labels.EdgeName(steps, i, path[i + 1])));
@@ -109,6 +114,7 @@ CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
       members_(memory),
       rows_(memory),
       row_of_string_(memory),
+      component_bytes_(components.count(), 0, memory),
       closings_(memory),
       counted_components_(memory) {}
 
@@ -252,7 +258,9 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
       if (never_[node] != 0) ++row.never;
       break;
   }
-  if (row.held_by.size() >= kMostHolders) return;
+  if (row.held_by.size() >= kMostHolders ||
+      ++row.holders_looked_at > kMostHolderSearches)
+    return;
   StringId holder = HolderOf(runtime_, walk_, states_, labels_, strings_, node);
   bool known = holder == 0 || std::find(row.held_by.begin(), row.held_by.end(),
                                         holder) != row.held_by.end();
@@ -262,10 +270,12 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
 void CycleTally::CountComponent(Row& row, ComponentId component) {
   uint64_t key = (uint64_t(row.signature) << 32) | component;
   if (!counted_components_.Insert(key + 1)) return;
-  for (NodeId member : Members(component)) {
-    ++row.objects;
-    row.bytes += ShallowSize(runtime_, walk_.object(member));
-  }
+  uint64_t& bytes = component_bytes_[component];
+  if (bytes == 0)
+    for (NodeId member : Members(component))
+      bytes += ShallowSize(runtime_, walk_.object(member));
+  row.objects += Members(component).size();
+  row.bytes += bytes;
 }
 
 void CycleTally::AddSites(Row& row, std::span<const NodeId> cycle) {
@@ -280,6 +290,7 @@ void CycleTally::AddSites(Row& row, std::span<const NodeId> cycle) {
            next = ReadObject(next, layout.traceback_next))
         object = next;
       const PyObject* frame = ReadObject(object, layout.traceback_frame);
+      if (frame == nullptr) continue;  // Cleared by the collector, but kept.
       AddSite(row, CodeOfFrame(layout, frame), LineOfTraceback(layout, object),
               true);
     } else if (kind == TypeKind::kFrame) {

@@ -63,6 +63,7 @@ class CycleTally {
     uint64_t floating = 0;
     uint64_t in_flight = 0;
     uint64_t never = 0;
+    uint32_t holders_looked_at = 0;
     std::pmr::vector<heap::StringId> example;  // Type names along the cycle.
     std::pmr::vector<heap::StringId> example_edges;
     std::pmr::vector<Site> sites;
@@ -96,6 +97,7 @@ class CycleTally {
   std::pmr::vector<heap::NodeId> members_;
   std::pmr::vector<Row> rows_;
   std::pmr::vector<uint32_t> row_of_string_;  // By StringId; row + 1.
+  std::pmr::vector<uint64_t> component_bytes_;  // 0: not summed yet.
   KeySet closings_;
   KeySet counted_components_;
   uint64_t skipped_ = 0;

@@ -66,6 +66,10 @@ ProcessMemory ReadProcessMemory() {
   return memory;
 }
 
+std::optional<int64_t> AvailableMemory() {
+  return KibibytesAfter(ReadFile("/proc/meminfo"), "MemAvailable:");
+}
+
 std::optional<MallocFigures> ReadMalloc() {
   int64_t before = MonotonicMicroseconds();
   struct mallinfo2 figures = mallinfo2();
@@ -109,6 +113,8 @@ std::optional<CgroupMemory> ReadCgroup() {
     memory.directory = directory;
     bool v1 = memory.version == 1;
     memory.anon = NumberAfter(stat, v1 ? "total_rss " : "anon ");
+    memory.reclaimable =
+        NumberAfter(stat, v1 ? "total_inactive_file " : "inactive_file ");
     std::string usage = ReadFile(
         directory + (v1 ? "/memory.usage_in_bytes" : "/memory.current"));
     std::string limit =

@@ -18,6 +18,8 @@ struct ProcessMemory {
   std::optional<int64_t> threads;
 };
 ProcessMemory ReadProcessMemory();
+/// What the machine can give without swapping.
+std::optional<int64_t> AvailableMemory();
 
 /// What glibc's malloc says of itself. Takes each arena's lock, so never in the
 /// child; null when another allocator serves the process.
@@ -35,6 +37,7 @@ struct CgroupMemory {
   std::optional<int64_t> anon;
   std::optional<int64_t> usage;
   std::optional<int64_t> limit;
+  std::optional<int64_t> reclaimable;  // Page cache that nobody misses.
 };
 std::optional<CgroupMemory> ReadCgroup();
 

@@ -101,6 +101,7 @@ void HeapWalk::Traverse(NodeId node) {
     visited_cut_ = ReadObject(object, layout.frame_back);
   traversing_ = type_ids_[node];
   type.traverse(object, &HeapWalk::Visit, this);
+  traversing_ = kNotTraversing;
   if (edges_.size() > 0xfffffff0) arena_.Exhaust();
 }
 

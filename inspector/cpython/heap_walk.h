@@ -49,6 +49,7 @@ class HeapWalk {
   int FrameHolding(heap::NodeId node) const;
 
   /// The type whose tp_traverse is at work, for the crash handler.
+  static constexpr TypeId kNotTraversing = 0xffffffff;
   TypeId traversing() const { return traversing_; }
 
  private:
@@ -82,7 +83,7 @@ class HeapWalk {
   TypeKind visited_kind_ = TypeKind::kOther;
   PyObject* visited_cut_ = nullptr;  // Its one referent that is cut by name.
   heap::NodeId next_ = 0;
-  TypeId traversing_ = 0;
+  TypeId traversing_ = kNotTraversing;
 };
 
 }  // namespace inspector

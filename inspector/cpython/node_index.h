@@ -14,7 +14,8 @@ namespace inspector {
 class NodeIndex {
  public:
   explicit NodeIndex(heap::Arena& arena)
-      : slots_(arena.Reserve(kReservedBytes)),
+      : arena_(arena),
+        slots_(arena.Reserve(kReservedBytes)),
         regions_(1024, Region{}, &arena) {
     if (slots_ == nullptr) arena.Exhaust();
   }
@@ -26,8 +27,12 @@ class NodeIndex {
     return table[(word >> 4) & (kSlotsPerTable - 1)];
   }
 
-  heap::NodeId Find(const void* address) {
-    uint32_t slot = Slot(address);
+  /// `address` may be any word: no table is made for it.
+  heap::NodeId Find(const void* address) const {
+    auto word = reinterpret_cast<uintptr_t>(address);
+    const uint32_t* table = regions_[PlaceOf(word >> kRegionBits)].table;
+    uint32_t slot =
+        table == nullptr ? 0 : table[(word >> 4) & (kSlotsPerTable - 1)];
     return slot == 0 ? heap::kNoNode : slot - 1;
   }
 
@@ -43,21 +48,28 @@ class NodeIndex {
 
   uint32_t* TableOf(uintptr_t number) {
     if (number == last_.number && last_.table != nullptr) return last_.table;
-    size_t mask = regions_.size() - 1;
-    size_t at = Mix(number) & mask;
-    while (regions_[at].table != nullptr && regions_[at].number != number)
-      at = (at + 1) & mask;
+    size_t at = PlaceOf(number);
     if (regions_[at].table == nullptr) {
       if (++count_ * 2 > regions_.size()) {
         Rehash();
         --count_;
         return TableOf(number);
       }
+      arena_.Charge(kSlotsPerTable * sizeof(uint32_t));
       regions_[at] = {number, static_cast<uint32_t*>(slots_) +
                                   (count_ - 1) * kSlotsPerTable};
     }
     last_ = regions_[at];
     return last_.table;
+  }
+
+  /// Where the region is, or would be.
+  size_t PlaceOf(uintptr_t number) const {
+    size_t mask = regions_.size() - 1;
+    size_t at = Mix(number) & mask;
+    while (regions_[at].table != nullptr && regions_[at].number != number)
+      at = (at + 1) & mask;
+    return at;
   }
 
   static size_t Mix(uintptr_t number) {
@@ -77,6 +89,7 @@ class NodeIndex {
     regions_.swap(larger);
   }
 
+  heap::Arena& arena_;
   void* slots_;
   std::pmr::vector<Region> regions_;  // Open addressing.
   size_t count_ = 0;
