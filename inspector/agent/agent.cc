@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #define JSON_NO_IO
 #include <nlohmann/json.hpp>
 #include <stdexcept>
@@ -23,6 +24,7 @@ namespace {
 constexpr char kVersion[] = "0.1.0";
 constexpr double kDeadlineSeconds = 120;
 constexpr size_t kMostClients = 16;
+constexpr int kNoDescriptorsMs = 1000;
 // mallinfo2 holds each malloc arena's lock; after one call this long it is left
 // alone unless somebody asks for a snapshot (design, Decisions).
 constexpr int64_t kSlowMallocUs = 10'000;
@@ -57,6 +59,11 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
 
 Agent::~Agent() {
   Stop();
+  RemoveSocket();
+}
+
+void Agent::RemoveSocket() {
+  listener_.Close();
   if (getpid() == owner_pid_) unlink(socket_path_.c_str());
 }
 
@@ -80,6 +87,7 @@ bool Agent::Start() {
 }
 
 void Agent::Stop() {
+  std::lock_guard<std::mutex> alone(stopping_);
   if (!running_) return;
   stop_.store(true);
   uint64_t one = 1;
@@ -89,12 +97,12 @@ void Agent::Stop() {
 }
 
 void Agent::AbandonInChild() {
-  running_ = false;
   listener_.Close();
   wake_.Close();
-  // The list may have been changing at the fork: 3.11 does not stop us there.
-  // Descriptors of clients are then closed by exec, or by their own reader.
-  if (runtime_.layout->minor >= 12) clients_.clear();
+  // The list may have been changing at the fork if the thread ran, as 3.11 lets
+  // it and forks made in C do: its descriptors are then closed by exec only.
+  if (!running_) clients_.clear();
+  running_ = false;
 }
 
 void* Agent::Main(void* agent) {
@@ -111,13 +119,18 @@ int Agent::PollTimeoutMs() const {
   bool output = std::any_of(
       clients_.begin(), clients_.end(),
       [](const auto& client) { return client->connection.has_output(); });
-  int64_t wait_us = output ? 500'000 : -1;
+  bool request = std::any_of(
+      clients_.begin(), clients_.end(),
+      [](const auto& client) { return client->connection.has_line(); });
+  int64_t wait_us = request ? 0 : output ? 500'000 : -1;
   if (next_report_us_ > 0) {
     int64_t until =
         std::max<int64_t>(0, next_report_us_ - MonotonicMicroseconds());
     wait_us = wait_us < 0 ? until : std::min(wait_us, until);
   }
-  return wait_us < 0 ? -1 : static_cast<int>(wait_us / 1000 + 1);
+  if (wait_us <= 0) return static_cast<int>(wait_us);
+  return static_cast<int>(
+      std::min<int64_t>(wait_us / 1000 + 1, std::numeric_limits<int>::max()));
 }
 
 void Agent::Loop() {
@@ -132,7 +145,7 @@ void Agent::Loop() {
     waits.push_back({wake_.number(), POLLIN, 0});
     waits.push_back({listener_.number(), POLLIN, 0});
     for (const auto& client : clients_) {
-      short events = POLLIN;
+      short events = client->connection.ended() ? 0 : POLLIN;
       if (client->connection.has_output()) events |= POLLOUT;
       waits.push_back({client->connection.number(), events, 0});
     }
@@ -151,6 +164,12 @@ void Agent::Loop() {
 void Agent::Accept() {
   Descriptor socket(accept4(listener_.number(), nullptr, nullptr,
                             SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!socket.open() && errno != EAGAIN) {
+    // Out of descriptors, most likely: the client stays in the queue and poll
+    // would return at once for ever.
+    pollfd stop = {wake_.number(), POLLIN, 0};
+    poll(&stop, 1, kNoDescriptorsMs);
+  }
   if (!socket.open() || clients_.size() >= kMostClients) return;
   Connection connection(std::move(socket));
   if (!connection.PeerIsAllowed()) return;
@@ -160,10 +179,17 @@ void Agent::Accept() {
 bool Agent::Serve(Client& client, short events) {
   if (!client.connection.Flush()) return false;
   if (client.request.empty()) {
-    if ((events & (POLLIN | POLLHUP | POLLERR)) == 0) return true;
+    // Who sends all and shuts its end still wants what is on the way to it.
+    if (client.connection.ended() && !client.connection.has_line())
+      return client.connection.has_output();
+    if ((events & (POLLIN | POLLHUP | POLLERR)) == 0 &&
+        !client.connection.has_line())
+      return true;
     switch (client.connection.Read(client.request)) {
       case Connection::Input::kClosed:
         return false;
+      case Connection::Input::kEnded:
+        return client.connection.has_output();
       case Connection::Input::kNothing:
         return true;
       case Connection::Input::kLine:
@@ -249,8 +275,12 @@ void Agent::WritePeriodicReport() {
   std::string path = directory + "/cyclescope-" + std::to_string(owner_pid_) +
                      "-" + number + ".json";
   std::string temporary = path + ".tmp";
+  // The name can be guessed and the directory may be everybody's: never write
+  // through a link that somebody has put there.
+  unlink(temporary.c_str());
   Descriptor file(::open(temporary.c_str(),
-                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                         0600));
   report += '\n';
   bool written = file.open();
   for (size_t done = 0; written && done < report.size();) {
@@ -285,7 +315,8 @@ std::string Agent::PingReport() const {
 }
 
 std::string Agent::SettingsReport() const {
-  std::string memory(1 << 16, '\0');
+  // An environment variable has at most 128 KiB, and a character six of JSON.
+  std::string memory(1 << 20, '\0');
   JsonWriter json(memory.data(), memory.size());
   json.BeginObject();
   json.Key("settings").BeginObject();

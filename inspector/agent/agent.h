@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,11 @@ class Agent {
   bool Start();
   /// Ends the thread, a snapshot under way with it; its request is answered
   /// after the next Start. Called without the GIL, which the thread may be
-  /// waiting for. No thread, no effect.
+  /// waiting for; by several threads at once if they like, but never while one
+  /// is in Start. No thread, no effect.
   void Stop();
+  /// The last act of a process that ends in order.
+  void RemoveSocket();
   /// In the child of a fork: there is no thread here and its memory may be in
   /// any state. Closes what was inherited; the object must not be used after.
   void AbandonInChild();
@@ -70,6 +74,7 @@ class Agent {
   ProcessIdentity identity_;
   std::vector<Package> packages_;
   int owner_pid_ = 0;
+  std::mutex stopping_;  // A thread can be joined once only.
   pthread_t thread_ = {};
   bool running_ = false;
   std::atomic<bool> stop_{false};

@@ -38,8 +38,15 @@ Descriptor Listen(const std::string& path) {
   Descriptor socket(
       ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.open()) throw fail(std::strerror(errno));
+  // A process that had our pid may have left it; containers that share the
+  // directory may have our pid now.
+  if (connect(socket.number(), reinterpret_cast<sockaddr*>(&address),
+              sizeof address) == 0 ||
+      errno == EAGAIN)
+    throw fail("another process answers there; give each container a "
+               "CYCLESCOPE_DIR of its own");
   fchmod(socket.number(), 0600);  // bind() gives the file the socket's mode.
-  unlink(path.c_str());           // Left by a process that had our pid.
+  unlink(path.c_str());
   if (bind(socket.number(), reinterpret_cast<sockaddr*>(&address),
            sizeof address) != 0 ||
       listen(socket.number(), 16) != 0)
@@ -77,13 +84,23 @@ Connection::Input Connection::Read(std::string& line) {
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
       return Input::kNothing;
-    if (size <= 0) return Input::kClosed;
+    if (size == 0) {
+      ended_ = true;
+      return Input::kEnded;
+    }
+    if (size < 0) return Input::kClosed;
     const cmsghdr* header = CMSG_FIRSTHDR(&message);
     if (header != nullptr && header->cmsg_level == SOL_SOCKET &&
         header->cmsg_type == SCM_RIGHTS) {
-      int received = -1;
-      std::memcpy(&received, CMSG_DATA(header), sizeof received);
-      descriptor_ = Descriptor(received);
+      // Alignment leaves room for two; the first counts, all are ours to close.
+      size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t i = 0; i < count; ++i) {
+        int received = -1;
+        std::memcpy(&received, CMSG_DATA(header) + i * sizeof received,
+                    sizeof received);
+        Descriptor owned(received);
+        if (i == 0) descriptor_ = std::move(owned);
+      }
     }
     buffer_.append(bytes, static_cast<size_t>(size));
   }

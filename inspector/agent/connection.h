@@ -39,8 +39,9 @@ class Connection {
 
   /// SO_PEERCRED, seen from this process's user namespace.
   bool PeerIsAllowed() const;
-  enum class Input { kNothing, kLine, kClosed };
-  /// Reads what is there; kLine when `line` was filled.
+  enum class Input { kNothing, kLine, kEnded, kClosed };
+  /// Reads what is there; kLine when `line` was filled, kEnded when no more will
+  /// come, kClosed when the client is to be dropped.
   Input Read(std::string& line);
   Descriptor TakeDescriptor() { return std::move(descriptor_); }
   /// Puts a reply and its newline behind what waits to be sent.
@@ -48,6 +49,9 @@ class Connection {
   /// Sends what the socket takes now; false if the client is gone, or has read
   /// nothing for five seconds.
   bool Flush();
+  /// Read would give a line at once.
+  bool has_line() const { return buffer_.find('\n') != std::string::npos; }
+  bool ended() const { return ended_; }
   bool has_output() const { return sent_ < output_.size(); }
 
  private:
@@ -56,6 +60,7 @@ class Connection {
   std::string buffer_;
   std::string output_;
   size_t sent_ = 0;
+  bool ended_ = false;
   int64_t last_progress_us_ = 0;
 };
 

@@ -34,7 +34,16 @@ class JsonWriter {
   JsonWriter& String(std::string_view text) {
     Separate();
     Put('"');
-    for (char c : text) PutEscaped(c);
+    while (!text.empty()) {
+      size_t length = CharacterLength(text);
+      if (length == 0)
+        Put("\xef\xbf\xbd");  // U+FFFD: file names are bytes; texts get cut.
+      else if (length == 1)
+        PutEscaped(text.front());
+      else
+        Put(text.substr(0, length));
+      text.remove_prefix(length == 0 ? 1 : length);
+    }
     Put('"');
     return Done();
   }
@@ -72,6 +81,28 @@ class JsonWriter {
   JsonWriter& NullField(std::string_view key) { return Key(key).Null(); }
 
  private:
+  /// Bytes of the UTF-8 character that `text` begins with; 0 if it is none
+  /// (RFC 3629, section 4).
+  static size_t CharacterLength(std::string_view text) {
+    auto byte = [text](size_t i) {
+      return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+    };
+    unsigned first = byte(0);
+    if (first < 0x80) return 1;
+    size_t length = first < 0xc2   ? 0
+                    : first < 0xe0 ? 2
+                    : first < 0xf0 ? 3
+                    : first < 0xf5 ? 4
+                                   : 0;
+    for (size_t i = 1; i < length; ++i)
+      if ((byte(i) & 0xc0) != 0x80) return 0;
+    bool overlong = (first == 0xe0 && byte(1) < 0xa0) ||
+                    (first == 0xf0 && byte(1) < 0x90);
+    bool outside = (first == 0xed && byte(1) >= 0xa0) ||
+                   (first == 0xf4 && byte(1) >= 0x90);
+    return overlong || outside ? 0 : length;
+  }
+
   JsonWriter& Open(char bracket) {
     Separate();
     Put(bracket);

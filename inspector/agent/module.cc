@@ -3,12 +3,14 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "inspector/agent/agent.h"
 #include "inspector/cpython/py_ref.h"
@@ -16,9 +18,13 @@
 namespace inspector {
 namespace {
 
-// One per process. Never deleted: other threads may still be reading it when
-// the interpreter goes. Set and read with the GIL.
+// One per process. Never deleted: a fork hook on another thread may still be
+// inside it when the interpreter goes. Set and read with the GIL.
 Agent* the_agent = nullptr;
+
+// Threads between our two hooks of os.fork, which give way to each other while
+// the agent stops. The last one to leave starts it again. With the GIL.
+int forks_under_way = 0;
 
 /// Thrown when Python's error indicator is set already.
 struct PythonError {};
@@ -45,24 +51,25 @@ PyObject* ReturnToPython(Body body) noexcept {
 
 PyRef None() { return PyRef::Borrow(Py_None); }
 
-void StopWithoutGil() {
-  if (the_agent == nullptr) return;
+void StopWithoutGil(Agent& agent) {
   // The thread may be waiting for the GIL to take a snapshot.
-  Py_BEGIN_ALLOW_THREADS the_agent->Stop();
+  Py_BEGIN_ALLOW_THREADS
+  agent.Stop();
   Py_END_ALLOW_THREADS
 }
 
 /// For Py_AddPendingCall: runs on the main thread, between two instructions.
 int StartLater(void* /*unused*/) noexcept {
-  if (the_agent != nullptr) the_agent->Start();
+  if (the_agent != nullptr && forks_under_way == 0) the_agent->Start();
   return 0;
 }
 
 PyObject* AtExit(PyObject*, PyObject*) {
-  StopWithoutGil();
-  Agent* agent = the_agent;
-  the_agent = nullptr;
-  delete agent;  // Removes the socket.
+  // First out of sight: a thread that has just forked must not start it again.
+  Agent* agent = std::exchange(the_agent, nullptr);
+  if (agent == nullptr) Py_RETURN_NONE;
+  StopWithoutGil(*agent);
+  agent->RemoveSocket();
   Py_RETURN_NONE;
 }
 
@@ -70,15 +77,19 @@ PyObject* AtExit(PyObject*, PyObject*) {
 // kernel's threads: ours must not be there (Modules/posixmodule.c,
 // warn_about_fork_with_threads).
 PyObject* BeforeFork(PyObject*, PyObject*) {
+  ++forks_under_way;
   if (the_agent != nullptr && the_agent->runtime().layout->minor >= 12)
-    StopWithoutGil();
+    StopWithoutGil(*the_agent);
   Py_RETURN_NONE;
 }
 
 PyObject* AfterForkInParent(PyObject*, PyObject*) {
-  if (the_agent == nullptr) Py_RETURN_NONE;
-  // 3.12 counts before this hook runs, 3.13 after it.
-  if (the_agent->runtime().layout->minor >= 13)
+  if (--forks_under_way > 0 || the_agent == nullptr) Py_RETURN_NONE;
+  // 3.12 counts before this hook runs, 3.13 after it. A pending call waits for
+  // the main thread, which may be blocked for good; but where another thread
+  // forks there are two anyway, and ours changes nothing.
+  bool on_main_thread = syscall(SYS_gettid) == getpid();
+  if (the_agent->runtime().layout->minor >= 13 && on_main_thread)
     Py_AddPendingCall(StartLater, nullptr);
   else
     the_agent->Start();
@@ -86,8 +97,8 @@ PyObject* AfterForkInParent(PyObject*, PyObject*) {
 }
 
 PyObject* AfterForkInChild(PyObject*, PyObject*) {
-  Agent* agent = the_agent;
-  the_agent = nullptr;
+  forks_under_way = 0;  // The threads that others belong to are not here.
+  Agent* agent = std::exchange(the_agent, nullptr);
   if (agent == nullptr) Py_RETURN_NONE;
   Runtime runtime = agent->runtime();
   Settings settings = agent->settings();
@@ -146,6 +157,8 @@ std::vector<std::string> SearchPath() {
 PyObject* Start(PyObject*, PyObject*) {
   return ReturnToPython([] {
     if (the_agent != nullptr) return None();
+    // Site runs in sub-interpreters, too.
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return None();
     Settings settings = ReadSettings();
     Runtime runtime;
     std::string mismatch = FindRuntime(runtime);

@@ -11,7 +11,10 @@ constexpr size_t kHeadBytes = size_t{1} << 17;
 /// A JsonWriter with memory of its own, for the agent, which may allocate.
 class Document {
  public:
-  Document() : memory_(kHeadBytes, '\0'), json_(memory_.data(), kHeadBytes) {}
+  /// `more`: bytes beyond what every report needs.
+  explicit Document(size_t more = 0)
+      : memory_(kHeadBytes + more, '\0'),
+        json_(memory_.data(), memory_.size()) {}
   JsonWriter& json() { return json_; }
   std::string Take() { return std::string(json_.text()); }
 
@@ -47,7 +50,11 @@ std::string SnapshotReport(const ProcessIdentity& process,
                            const ChildSnapshot& snapshot,
                            const std::optional<MallocFigures>& malloc,
                            std::string_view malloc_reason) {
-  Document head;
+  size_t more = snapshot.functions.size();
+  constexpr size_t kLongestEscape = 6;
+  for (const Package& package : packages)
+    more += kLongestEscape * (package.name.size() + package.version.size() + 2);
+  Document head(more);
   JsonWriter& json = head.json();
   json.BeginObject();
   json.Field("schema", "cyclescope.snapshot/1");
@@ -83,7 +90,7 @@ std::string SnapshotReport(const ProcessIdentity& process,
   text += ',';
   text += snapshot.members;
 
-  Document tail;
+  Document tail(snapshot.limits.size());
   JsonWriter& rest = tail.json();
   ProcessMemory memory = ReadProcessMemory();
   rest.Key("memory").BeginObject();

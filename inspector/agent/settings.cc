@@ -42,7 +42,13 @@ double ParseDuration(const std::string& variable, const std::string& text) {
     throw std::runtime_error(variable + "=" + text +
                              " is no duration; write it as 500ms, 60s, 5m or "
                              "2h");
-  return value * factor;
+  value *= factor;
+  constexpr double kShortest = 0.001;
+  constexpr double kLongest = 366.0 * 24 * 3600;
+  if (value < kShortest || value > kLongest)
+    throw std::runtime_error(variable + "=" + text +
+                             " is out of range; from 1ms to 8784h can be had");
+  return value;
 }
 
 Settings ReadSettings() {

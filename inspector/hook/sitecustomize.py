@@ -37,8 +37,13 @@ def _start():
         raise RuntimeError(
             "free-threaded builds are not supported; builds with the GIL are"
         )
-    import _cyclescope
-
+    try:
+        import _cyclescope
+    except ImportError as error:
+        # Site runs in sub-interpreters, too; the main one has its agent.
+        if "subinterpreters" in str(error):
+            return
+        raise
     _cyclescope.start()
 
 
