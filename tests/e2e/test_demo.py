@@ -92,15 +92,18 @@ def test_the_positive_control_is_seen_as_a_leak(demo):
 
 def test_comparisons_name_the_functions_that_changed(demo):
     result, _, _, _ = demo
-    texts = [json.dumps(comparison) for comparison in result["comparisons"]]
-    [patch] = [text for text in texts if "dr-py-patch" in text]
-    patch = json.loads(patch)
-    comparison = patch.get("comparison", patch.get("verdict", patch))
-    changed = comparison.get("functions_changed")
-    if changed is None:
-        [service] = comparison["services"]
-        changed = service["functions_changed"]
-    assert changed == ["insights.core.dr.run_components"]
+    comparisons = {c["patched_arm"]: c for c in result["comparisons"]}
+    assert list(comparisons) == ARMS[2:]
+    patch = comparisons["dr-py-patch-uncollected"]
+    assert patch["base_arm"] == "before-uncollected"
+    assert [change["function"] for change in patch["functions_changed"]] == [
+        "insights.core.dr.run_components"
+    ]
+    removed = [entry["signature"] for entry in patch["objects"]["removed"]]
+    assert any("frame(dr.py:run_components)" in signature for signature in removed)
+    remaining = [entry["signature"] for entry in patch["objects"]["remaining"]]
+    assert not any("frame(dr.py:run_components)" in s and "Broker" in s for s in remaining)
+    assert patch["outcome"] == "not_cured"
 
 
 def test_the_table_answers_the_question(demo):

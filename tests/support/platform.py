@@ -102,7 +102,10 @@ def rules_processing(broker, s3, directory, log, venv="before", **variables):
         PYTHONUNBUFFERED="1",
     )
     environment.update(variables)
+    # A shell's `&` leaves SIGINT ignored, and the service stops by it.
     arguments = [
+        "env",
+        "--default-signal=INT",
         VENVS / venv / "bin" / "ccx-messaging",
         CCX / "rules-processing.yaml",
     ]
