@@ -122,14 +122,23 @@ void CycleTally::Run() {
   ListComponents();
   heap::CycleFinder finder(graph_, components_, kEdgeBudget, memory_);
   std::pmr::vector<uint8_t> has_watched(components_.count(), 0, memory_);
-  for (NodeId node = 0; node < graph_.node_count(); ++node) {
-    if (!types_[walk_.type(node)].watched) continue;
-    has_watched[components_.of[node]] = 1;
-    finder.ForEachCycle(node,
-                        [this](std::span<const NodeId> cycle) { Add(cycle); });
-  }
+  for (NodeId node = 0; node < graph_.node_count(); ++node)
+    if (types_[walk_.type(node)].watched) has_watched[components_.of[node]] = 1;
+  // In a large component every search is long: it must not use up what all the
+  // small ones need.
+  auto add_watched = [&](bool large) {
+    for (NodeId node = 0; node < graph_.node_count(); ++node) {
+      if (!types_[walk_.type(node)].watched) continue;
+      uint32_t size = components_.size[components_.of[node]];
+      if ((size > kLargeComponent) != large) continue;
+      finder.ForEachCycle(
+          node, [this](std::span<const NodeId> cycle) { Add(cycle); });
+    }
+  };
+  add_watched(false);
   for (ComponentId id = 0; id < components_.count(); ++id)
     if (has_watched[id] == 0 && !Members(id).empty()) AddComponent(id, finder);
+  add_watched(true);
   skipped_ = finder.skipped_nodes();
 }
 

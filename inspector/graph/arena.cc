@@ -29,6 +29,7 @@ void Arena::Exhaust() {
 void Arena::Count(uint64_t bytes) {
   used_bytes_ += bytes;
   if (used_bytes_ > limit_bytes_) Exhaust();
+  if (used_bytes_ > peak_bytes_) peak_bytes_ = used_bytes_;
 }
 
 void Arena::Charge(uint64_t bytes) {

@@ -24,6 +24,9 @@ class Arena : public std::pmr::memory_resource {
   /// Bytes handed out as blocks and chunks, without reserved ranges.
   uint64_t block_bytes() const { return used_bytes_ - charged_bytes_; }
 
+  /// By how much its use has fallen since it was highest.
+  uint64_t below_peak() const { return peak_bytes_ - used_bytes_; }
+
   /// Address space without memory behind it yet, at least `bytes` or null.
   void* Reserve(size_t bytes);
   /// Counts memory that a reserved range has begun to use.
@@ -50,6 +53,7 @@ class Arena : public std::pmr::memory_resource {
   void Count(uint64_t bytes);
 
   uint64_t used_bytes_ = 0;
+  uint64_t peak_bytes_ = 0;
   uint64_t charged_bytes_ = 0;
   Range ranges_[kMostRanges] = {};
   size_t range_count_ = 0;

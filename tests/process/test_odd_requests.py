@@ -119,6 +119,27 @@ for number in range(100_000):
     assert report["taken"]["child_ms"] < 10_000
 
 
+def test_a_long_ring_does_not_hide_short_cycles(python, agent_directory):
+    code = """
+import gc
+class Node: pass
+pairs = [(Node(), []) for _ in range(10)]
+for node, items in pairs:
+    node.items = items
+    items.append(node)
+ring = [Node() for _ in range(50_000)]
+for one, other in zip(ring, ring[1:] + ring[:1]):
+    one.next = other
+gc.collect()  # One generation, in which the younger ones come first.
+gc.collect()
+"""
+    with program(python, agent_directory, code) as target:
+        report = target.snapshot("__main__.Node")
+    counts = {cycle["signature"]: cycle["count"] for cycle in report["cycles"]}
+    assert counts["Node → list → Node"] == 10
+    assert "cycles" in [limit["field"] for limit in report["limits"]]
+
+
 def test_threads_that_fork_at_once_do_not_stop_the_service(python, agent_directory):
     code = """
 import os, threading
