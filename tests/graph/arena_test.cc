@@ -312,5 +312,15 @@ TEST(Arena, ServesAMillionNodesInBoundedMemory) {
   }
 }
 
+TEST(Arena, RemembersHowMuchMoreItOnceUsed) {
+  Arena arena(16 * kMiB, ExitWithThree);
+  for (int round = 0; round < 2; ++round) {
+    void* block = arena.allocate(3 * kMiB);
+    EXPECT_EQ(arena.below_peak(), 0u);
+    arena.deallocate(block, 3 * kMiB);
+    EXPECT_EQ(arena.below_peak(), 3 * kMiB);
+  }
+}
+
 }  // namespace
 }  // namespace heap
