@@ -118,8 +118,8 @@ std::vector<File> HostFiles(Random& random) {
        " 08:00:00 up 1 day,  2:03,  1 user,  load average: 0.10, 0.20, 0.30\n",
        "up\n"},
       {"var/lib/rhsm/cache/releasever.json", "{\"minor\": \"9.4\"}", "{x"},
-      {"etc/redhat-release",
-       "Red Hat Enterprise Linux release 9.4 (Plow)\n", ""},
+      {"etc/redhat-release", "Red Hat Enterprise Linux release 9.4 (Plow)\n",
+       ""},
   };
   std::vector<File> files;
   for (const Kind& kind : kKinds) {

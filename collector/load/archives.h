@@ -17,7 +17,8 @@ struct Archive {
 /// Archive number `index` of the sequence that `seed` names. Same arguments,
 /// same bytes, on every machine with the same zlib. Contents vary in number,
 /// names and sizes of files (about 2 to 60 KB in all); one in five lacks files,
-/// one in five holds broken JSON, one in three files of a host as well. Throws Error only if memory runs out.
+/// one in five holds broken JSON, one in three files of a host as well. Throws
+/// Error only if memory runs out.
 Archive MakeArchive(uint64_t seed, uint64_t index);
 
 }  // namespace collector

@@ -278,7 +278,8 @@ std::string SentenceFor(const Shared& shared) {
       return {};
     case ChildStatus::kArenaExhausted:
       return "the snapshot ended itself: it ran out of memory for the heap "
-             "graph; free some memory or raise the limit";
+             "graph; free some memory or raise the limit (that of address "
+             "space too: ulimit -v)";
     case ChildStatus::kReportTooLarge:
       return "the snapshot ended itself: its report would be over " +
              std::to_string(kReportBytes >> 20) + " MiB";

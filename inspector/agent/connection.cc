@@ -43,8 +43,9 @@ Descriptor Listen(const std::string& path) {
   if (connect(socket.number(), reinterpret_cast<sockaddr*>(&address),
               sizeof address) == 0 ||
       errno == EAGAIN)
-    throw fail("another process answers there; give each container a "
-               "CYCLESCOPE_DIR of its own");
+    throw fail(
+        "another process answers there; give each container a "
+        "CYCLESCOPE_DIR of its own");
   fchmod(socket.number(), 0600);  // bind() gives the file the socket's mode.
   unlink(path.c_str());
   if (bind(socket.number(), reinterpret_cast<sockaddr*>(&address),

@@ -40,8 +40,8 @@ class Connection {
   /// SO_PEERCRED, seen from this process's user namespace.
   bool PeerIsAllowed() const;
   enum class Input { kNothing, kLine, kEnded, kClosed };
-  /// Reads what is there; kLine when `line` was filled, kEnded when no more will
-  /// come, kClosed when the client is to be dropped.
+  /// Reads what is there; kLine when `line` was filled, kEnded when no more
+  /// will come, kClosed when the client is to be dropped.
   Input Read(std::string& line);
   Descriptor TakeDescriptor() { return std::move(descriptor_); }
   /// Puts a reply and its newline behind what waits to be sent.

@@ -96,7 +96,7 @@ class CycleTally {
   std::pmr::vector<uint32_t> first_member_;  // By component; of two or more.
   std::pmr::vector<heap::NodeId> members_;
   std::pmr::vector<Row> rows_;
-  std::pmr::vector<uint32_t> row_of_string_;  // By StringId; row + 1.
+  std::pmr::vector<uint32_t> row_of_string_;    // By StringId; row + 1.
   std::pmr::vector<uint64_t> component_bytes_;  // 0: not summed yet.
   KeySet closings_;
   KeySet counted_components_;

@@ -96,8 +96,8 @@ class JsonWriter {
                                    : 0;
     for (size_t i = 1; i < length; ++i)
       if ((byte(i) & 0xc0) != 0x80) return 0;
-    bool overlong = (first == 0xe0 && byte(1) < 0xa0) ||
-                    (first == 0xf0 && byte(1) < 0x90);
+    bool overlong =
+        (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
     bool outside = (first == 0xed && byte(1) >= 0xa0) ||
                    (first == 0xf4 && byte(1) >= 0x90);
     return overlong || outside ? 0 : length;

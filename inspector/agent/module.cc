@@ -53,9 +53,9 @@ PyRef None() { return PyRef::Borrow(Py_None); }
 
 void StopWithoutGil(Agent& agent) {
   // The thread may be waiting for the GIL to take a snapshot.
-  Py_BEGIN_ALLOW_THREADS
+  PyThreadState* thread = PyEval_SaveThread();
   agent.Stop();
-  Py_END_ALLOW_THREADS
+  PyEval_RestoreThread(thread);
 }
 
 /// For Py_AddPendingCall: runs on the main thread, between two instructions.

@@ -70,13 +70,26 @@ TEST(Archives, LackFilesOrHoldBrokenOnesAboutOneInFive) {
     broken += archive.has_broken_files;
     int unreadable = 0;
     for (const auto& [name, content] : Unpacked(archive.bytes)) {
-      bool json = name.ends_with(".json");
+      // A host's files are nonsense now and then for their own sake.
+      bool json = name.ends_with(".json") && !name.starts_with("var/");
       unreadable += json && !nlohmann::json::accept(content);
     }
     EXPECT_EQ(unreadable > 0, archive.has_broken_files);
   }
   EXPECT_NEAR(lacking, 200, 50);
   EXPECT_NEAR(broken, 200, 50);
+}
+
+TEST(Archives, HoldAHostsFilesAboutOneInThree) {
+  int hosts = 0;
+  for (uint64_t index = 0; index < 1000; ++index) {
+    for (const auto& [name, content] : Unpacked(MakeArchive(1, index).bytes)) {
+      if (!name.starts_with("insights_commands/")) continue;
+      ++hosts;
+      break;
+    }
+  }
+  EXPECT_NEAR(hosts, 333, 60);
 }
 
 TEST(Archives, VaryInSizeAndNumberOfFiles) {
