@@ -86,14 +86,35 @@ bool Agent::Start() {
   return running_;
 }
 
-void Agent::Stop() {
-  std::lock_guard<std::mutex> alone(stopping_);
-  if (!running_) return;
+void Agent::TellToStop() {
   stop_.store(true);
   uint64_t one = 1;
   (void)!write(wake_.number(), &one, sizeof one);
+}
+
+void Agent::Stop() {
+  std::lock_guard<std::mutex> alone(stopping_);
+  if (!running_) return;
+  TellToStop();
   pthread_join(thread_, nullptr);
   running_ = false;
+}
+
+bool Agent::StopWithin(int milliseconds) {
+  // Whoever has the mutex may be waiting for the thread, and the thread for the
+  // GIL that our caller holds.
+  std::unique_lock<std::mutex> alone(stopping_, std::try_to_lock);
+  if (!alone.owns_lock()) return false;
+  if (!running_) return true;
+  TellToStop();
+  timespec until = {};
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_nsec += milliseconds * 1'000'000L;
+  until.tv_sec += until.tv_nsec / 1'000'000'000L;
+  until.tv_nsec %= 1'000'000'000L;
+  if (pthread_timedjoin_np(thread_, nullptr, &until) != 0) return false;
+  running_ = false;
+  return true;
 }
 
 void Agent::AbandonInChild() {

@@ -32,6 +32,11 @@ class Agent {
   /// waiting for; by several threads at once if they like, but never while one
   /// is in Start. No thread, no effect.
   void Stop();
+  /// The same with the GIL held, for as long as given: true if the thread ended
+  /// by then. An idle thread does at once, so that the GIL, and with it the
+  /// order of what other threads do, is left alone; one that waits for the GIL
+  /// does not.
+  bool StopWithin(int milliseconds);
   /// The last act of a process that ends in order.
   void RemoveSocket();
   /// In the child of a fork: there is no thread here and its memory may be in
@@ -50,6 +55,7 @@ class Agent {
     Descriptor descriptor;  // Came with it.
   };
 
+  void TellToStop();
   static void* Main(void* agent);
   void Loop();
   void Accept();

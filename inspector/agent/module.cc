@@ -51,8 +51,11 @@ PyObject* ReturnToPython(Body body) noexcept {
 
 PyRef None() { return PyRef::Borrow(Py_None); }
 
-void StopWithoutGil(Agent& agent) {
-  // The thread may be waiting for the GIL to take a snapshot.
+/// Ends the agent's thread. GIL held, and let go only if the thread may be
+/// waiting for it.
+void StopThread(Agent& agent) {
+  constexpr int kPatienceMs = 20;  // Its longest step while a child works is 5.
+  if (agent.StopWithin(kPatienceMs)) return;
   PyThreadState* thread = PyEval_SaveThread();
   agent.Stop();
   PyEval_RestoreThread(thread);
@@ -68,7 +71,7 @@ PyObject* AtExit(PyObject*, PyObject*) {
   // First out of sight: a thread that has just forked must not start it again.
   Agent* agent = std::exchange(the_agent, nullptr);
   if (agent == nullptr) Py_RETURN_NONE;
-  StopWithoutGil(*agent);
+  StopThread(*agent);
   agent->RemoveSocket();
   Py_RETURN_NONE;
 }
@@ -79,7 +82,7 @@ PyObject* AtExit(PyObject*, PyObject*) {
 PyObject* BeforeFork(PyObject*, PyObject*) {
   ++forks_under_way;
   if (the_agent != nullptr && the_agent->runtime().layout->minor >= 12)
-    StopWithoutGil(*the_agent);
+    StopThread(*the_agent);
   Py_RETURN_NONE;
 }
 
