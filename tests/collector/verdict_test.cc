@@ -435,6 +435,23 @@ TEST(CompareRuns, CallsFewerCyclesThroughTheSameObjectsNotCured) {
             "Broker → list → Broker");
 }
 
+TEST(CompareRuns, AllowsShortRunsTheUnitThatWasInWorkAtASnapshot) {
+  SyntheticPlan plan = Uncollected();
+  plan.units = 15;
+  RunFacts base = SyntheticRun(plan);
+  for (SnapshotAtUnits& snapshot : base.services[0].snapshots)
+    snapshot.report["cycles"].push_back(
+        SyntheticCycle("Broker → list → Broker",
+                       {.floating = snapshot.units, .never = snapshot.units}));
+  plan.code_hash = "beef";
+  plan.brokers = [](int64_t units) {
+    // One more at the start, one less at the end.
+    int64_t count = units < 5 ? units + 1 : units < 15 ? units : 14;
+    return StateCounts{.floating = count, .never = count};
+  };
+  EXPECT_EQ(CompareRuns(base, SyntheticRun(plan))["outcome"], "not_cured");
+}
+
 TEST(CompareRuns, CallsWhatIsSeenOnceAtAMomentTheSame) {
   RunFacts base = SyntheticRun(Uncollected());
   base.services[0].snapshots[4].report["cycles"].push_back(
