@@ -5,8 +5,7 @@ namespace inspector {
 CollectorState ReadCollectorState(const Runtime& runtime) {
   const Layout& layout = *runtime.layout;
   const char* head = runtime.generation0;
-  // Debian's 3.13: see Verifier::Generations.
-  int shift = runtime.gc_permanent - layout.gc_permanent;
+  int shift = runtime.gc_shift();
   CollectorState state;
   state.enabled = Read<int>(head, runtime.gc_enabled) != 0;
   for (int i = 0; i < 3; ++i) {

@@ -39,7 +39,6 @@ constexpr Layout k311 = {
     .traceback_frame = 24,
     .traceback_instruction = 32,
     .traceback_line = 36,
-    .exception_dict = 16,
     .exception_args = 24,
     .exception_traceback = 40,
     .exception_context = 48,
@@ -94,7 +93,6 @@ constexpr Layout k311 = {
     .ascii_size = 48,
     .compact_size = 72,
     .compact_utf8_length = 48,
-    .generator_frame_state = 75,
     .generator_iframe = 80,
     .has_immortals = false,
 };
@@ -125,7 +123,6 @@ constexpr Layout Make312() {
   row.ascii_size = 40;
   row.compact_size = 56;
   row.compact_utf8_length = 40;
-  row.generator_frame_state = 67;
   row.generator_iframe = 72;
   row.has_immortals = true;
   return row;

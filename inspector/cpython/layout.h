@@ -53,7 +53,6 @@ struct Layout {
   size_t traceback_frame;
   size_t traceback_instruction;  // tb_lasti
   size_t traceback_line;
-  size_t exception_dict;
   size_t exception_args;
   size_t exception_traceback;
   size_t exception_context;
@@ -123,7 +122,6 @@ struct Layout {
   size_t compact_utf8_length;
 
   // PyGenObject.
-  size_t generator_frame_state;
   size_t generator_iframe;
 
   bool has_immortals;  // 3.12+: bit 31 of the reference count.

@@ -10,8 +10,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
 #include "inspector/cpython/code.h"
 #include "inspector/cpython/object.h"
 #include "inspector/cpython/py_ref.h"
@@ -151,7 +149,7 @@ class Verifier {
     bool none_frozen = ReadPointer(permanent, 0) == permanent;
     if (!Check(none_frozen == (Number(frozen) == 0), "permanent generation"))
       return false;
-    int shift = runtime_.gc_permanent - layout_.gc_permanent;
+    int shift = runtime_.gc_shift();
     for (int i = 0; i < 3; ++i) {
       PyObject* entry = PyList_GetItem(statistics.get(), i);
       const char* names[] = {"collections", "collected", "uncollectable"};
@@ -181,7 +179,6 @@ class Verifier {
   }
 
   bool Types() {
-    runtime_.none = Py_None;
     runtime_.type_type = reinterpret_cast<PyObject*>(&PyType_Type);
     runtime_.type_dict = reinterpret_cast<PyObject*>(&PyDict_Type);
     runtime_.type_set = reinterpret_cast<PyObject*>(&PySet_Type);
@@ -515,9 +512,6 @@ std::string FindRuntime(Runtime& runtime) {
   if (runtime.build == "debug")
     return "CPython " + runtime.version +
            " is a debug build; release builds are supported";
-  const char* allocator = std::getenv("PYTHONMALLOC");
-  runtime.pymalloc =
-      allocator == nullptr || std::string(allocator).rfind("pymalloc", 0) == 0;
   runtime.interpreter = PyInterpreterState_Get();
   Verifier verifier(runtime);
   if (verifier.All()) return {};

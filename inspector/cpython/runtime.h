@@ -18,9 +18,13 @@ struct Runtime {
   const char* generation0 = nullptr;  // Head of the youngest generation.
   int gc_enabled = 0;                 // Its offset from there.
   int gc_permanent = 0;
+
+  /// How much further than in the layout's row the collector's fields behind
+  /// the generations lie: 4 with Debian's 3.13, else 0.
+  int gc_shift() const { return gc_permanent - layout->gc_permanent; }
+
   std::string version;  // "3.11.2"
   std::string build;    // "release" or "debug"
-  bool pymalloc = true;
 
   // Types that we tell apart by address; they are static and never freed.
   PyObject* type_type = nullptr;
@@ -37,7 +41,6 @@ struct Runtime {
   PyObject* type_generator = nullptr;
   PyObject* type_coroutine = nullptr;
   PyObject* type_async_generator = nullptr;
-  PyObject* none = nullptr;
   PyObject* name_module = nullptr;  // The interned text "__module__".
 
   // Exported by every CPython, outside the limited API; pure field reads.
@@ -59,8 +62,7 @@ std::string FindRuntime(Runtime& runtime);
 /// True while a collection runs: its garbage is in no list then.
 inline bool IsCollecting(const Runtime& runtime) {
   return Read<int>(runtime.generation0,
-                   runtime.gc_permanent + (runtime.layout->gc_collecting -
-                                           runtime.layout->gc_permanent)) != 0;
+                   runtime.layout->gc_collecting + runtime.gc_shift()) != 0;
 }
 
 }  // namespace inspector
