@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -97,6 +98,19 @@ void Agent::Stop() {
   if (!running_) return;
   TellToStop();
   pthread_join(thread_, nullptr);
+  Forget();
+}
+
+// A join returns when the thread has left our memory, a little before it leaves
+// the process (Linux, kernel/exit.c: exit_mm comes before exit_notify). CPython
+// 3.12+ reads the kernel's count of threads after a fork and would warn.
+void Agent::Forget() {
+  constexpr int kMostTries = 10'000;
+  timespec pause = {0, 20'000};
+  for (int i = 0; i < kMostTries; ++i) {
+    if (syscall(SYS_tgkill, owner_pid_, thread_id_.load(), 0) != 0) break;
+    nanosleep(&pause, nullptr);
+  }
   running_ = false;
 }
 
@@ -113,7 +127,7 @@ bool Agent::StopWithin(int milliseconds) {
   until.tv_sec += until.tv_nsec / 1'000'000'000L;
   until.tv_nsec %= 1'000'000'000L;
   if (pthread_timedjoin_np(thread_, nullptr, &until) != 0) return false;
-  running_ = false;
+  Forget();
   return true;
 }
 
@@ -128,8 +142,10 @@ void Agent::AbandonInChild() {
 
 void* Agent::Main(void* agent) {
   // Not noexcept and no catch-all: see TakeChildSnapshot.
+  auto& self = *static_cast<Agent*>(agent);
+  self.thread_id_.store(static_cast<int>(syscall(SYS_gettid)));
   try {
-    static_cast<Agent*>(agent)->Loop();
+    self.Loop();
   } catch (const std::exception& error) {
     Complain(std::string("the agent thread ended: ") + error.what());
   }

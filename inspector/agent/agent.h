@@ -56,6 +56,8 @@ class Agent {
   };
 
   void TellToStop();
+  /// Waits until the kernel counts the joined thread no more.
+  void Forget();
   static void* Main(void* agent);
   void Loop();
   void Accept();
@@ -82,6 +84,7 @@ class Agent {
   int owner_pid_ = 0;
   std::mutex stopping_;  // A thread can be joined once only.
   pthread_t thread_ = {};
+  std::atomic<int> thread_id_{0};  // The kernel's; 0 before its first step.
   bool running_ = false;
   std::atomic<bool> stop_{false};
   bool malloc_is_slow_ = false;

@@ -10,7 +10,7 @@ namespace heap {
 namespace {
 
 TEST(Edge, KeepsTheReferentBesideTheCutBit) {
-  for (NodeId referent : {0u, 1u, 0x7ffffffeu, kNoNode}) {
+  for (NodeId referent : {0u, 1u, kNoNode - 1, kNoNode}) {
     EXPECT_EQ(Edge(referent, false).referent(), referent);
     EXPECT_EQ(Edge(referent, true).referent(), referent);
     EXPECT_FALSE(Edge(referent, false).cut());

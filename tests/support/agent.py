@@ -111,7 +111,8 @@ def running(program, python, directory, arguments=(), options=(), **variables):
             process.stdin.close()
             assert process.wait(timeout=30) == 0
             stderr.seek(0)
-            assert stderr.read() == ""
+            said = stderr.read()
+            assert said == "", said
         finally:
             process.kill()
             process.wait()
