@@ -59,13 +59,14 @@ class Analysis {
         rows_(memory) {}
 
   void Run() {
-    states_ = heap::FindStates(graph_, walk_.flags(), memory_);
+    states_ = heap::FindStates(graph_, walk_.flags(), walk_.modules(), memory_);
     MarkFrozenGarbage();
     MarkNever();
     CountTypes();
   }
 
   void WriteHeap(JsonWriter& json) const;
+  void WriteAccount(JsonWriter& json) const;
   void WriteCollector(JsonWriter& json) const;
   void WriteWatched(JsonWriter& json);
   void WriteCycles(JsonWriter& json);
@@ -205,7 +206,7 @@ void Analysis::WriteHeap(JsonWriter& json) const {
   json.Field("floating_objects", totals_.floating_objects);
   json.Field("floating_bytes", totals_.floating_bytes);
   json.Field("frozen_garbage", totals_.frozen_garbage);
-  json.NullField("accounted_share");
+  WriteAccount(json);
   json.Key("types").BeginArray();
   for (const TypeRow& row : rows_) {
     json.BeginObject();
@@ -225,6 +226,46 @@ void Analysis::WriteHeap(JsonWriter& json) const {
   }
   json.EndArray();
   json.EndObject();
+}
+
+/// Which share of the counted references was found, and by type where it was
+/// not: references that only C code knows of, or too many found.
+void Analysis::WriteAccount(JsonWriter& json) const {
+  struct Row {
+    StringId type = 0;
+    uint64_t objects = 0;
+    uint64_t references = 0;
+  };
+  auto write = [&](std::string_view key, int sign) {
+    std::pmr::vector<Row> rows(strings_.size(), Row{}, memory_);
+    for (NodeId node = 0; node < graph_.node_count(); ++node) {
+      int64_t references = sign * walk_.Unexplained(node);
+      if (references <= 0) continue;
+      Row& row = rows[types_[walk_.type(node)].name];
+      row.type = types_[walk_.type(node)].name;
+      ++row.objects;
+      row.references += uint64_t(references);
+    }
+    std::erase_if(rows, [](const Row& row) { return row.objects == 0; });
+    std::sort(rows.begin(), rows.end(), [this](const Row& a, const Row& b) {
+      if (a.references != b.references) return a.references > b.references;
+      return strings_.text(a.type) < strings_.text(b.type);
+    });
+    json.Key(key).BeginArray();
+    for (const Row& row : rows) {
+      json.BeginObject();
+      json.Field("type", strings_.text(row.type));
+      json.Field("objects", row.objects);
+      json.Field("references", row.references);
+      json.EndObject();
+    }
+    json.EndArray();
+  };
+  const Account& account = walk_.account();
+  json.ShareField("accounted_share", account.explained, account.counted);
+  json.Field("counted_references", account.counted);
+  write("unexplained", 1);
+  write("overcounted", -1);
 }
 
 void Analysis::WriteCollector(JsonWriter& json) const {
@@ -371,8 +412,6 @@ void Analysis::WriteLimits(JsonWriter& json) const {
     json.Field("reason", reason);
     json.EndObject();
   };
-  add("heap.accounted_share",
-      "references outside tp_traverse are not walked yet");
   add("heap.types.retained", "retained sizes are not computed yet");
   add("cycles.retained", "retained sizes are not computed yet");
   if (has_unnamed_edges_)
@@ -451,7 +490,7 @@ HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
       arena_(arena),
       strings_(&arena),
       types_(runtime, strings_, question.watch, &arena),
-      walk_(runtime, question.stacks, types_, arena) {}
+      walk_(runtime, question.stacks, types_, strings_, arena) {}
 
 HeapSections HeapReport::Write(char* begin, size_t size) {
   HeapSections sections;

@@ -78,6 +78,17 @@ class JsonWriter {
     else
       return Key(key).Int(static_cast<int64_t>(value));
   }
+  /// `part` of `whole` (below 2^44) to six places, rounded down so that 1 means
+  /// all of it.
+  JsonWriter& ShareField(std::string_view key, uint64_t part, uint64_t whole) {
+    constexpr uint64_t kScale = 1'000'000;
+    if (whole == 0 || part >= whole) return Key(key).Int(whole == 0 ? 0 : 1);
+    uint64_t share = part * kScale / whole;
+    char digits[] = "0.000000";
+    for (int i = 7; i > 1; --i, share /= 10)
+      digits[i] = static_cast<char>('0' + share % 10);
+    return Key(key).Raw(digits);
+  }
   JsonWriter& NullField(std::string_view key) { return Key(key).Null(); }
 
  private:

@@ -1,5 +1,7 @@
 #include "inspector/cpython/heap_walk.h"
 
+#include <algorithm>
+
 #include "inspector/cpython/sizes.h"
 
 namespace inspector {
@@ -8,10 +10,12 @@ using heap::Edge;
 using heap::NodeId;
 
 HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
-                   TypeTable& types, heap::Arena& arena)
+                   TypeTable& types, heap::StringTable& strings,
+                   heap::Arena& arena)
     : runtime_(runtime),
       stacks_(stacks),
       types_(types),
+      strings_(strings),
       arena_(arena),
       index_(arena),
       objects_(arena),
@@ -20,7 +24,9 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       flags_(arena),
       first_edge_(arena),
       edges_(arena),
-      frames_(&arena) {}
+      frames_(&arena),
+      roots_(&arena),
+      modules_(&arena) {}
 
 void HeapWalk::Run() {
   const Layout& layout = *runtime_.layout;
@@ -46,16 +52,22 @@ void HeapWalk::Run() {
   mark_roots(tracked_count(), heap::kCollectorRoot);
   TraverseUpTo(frozen_end_);
   mark_roots(frozen_end_, heap::kPermanentRoot);
+  CountNativeReferences(frozen_end_);
+  counts_native_ = true;
 
   frames_ = FindRunningFrames(runtime_, &arena_);
   for (const FrameReference& reference : frames_.references)
     if (!reference.candidate) FindOrAdd(reference.object);
+  FindOrAdd(runtime_.modules);
   while (next_ < node_count()) TraverseUpTo(node_count());
   first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
 
   CountFrameReferences();
+  FindRoots();
+  ListModules();
   CountStackReferences();
   mark_roots(node_count(), heap::kHeldOutside);
+  DrawUpAccount();
 }
 
 void HeapWalk::AddList(const char* head) {
@@ -88,10 +100,14 @@ void HeapWalk::TraverseUpTo(NodeId end) {
 void HeapWalk::Traverse(NodeId node) {
   first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
   const TypeInfo& type = types_[type_ids_[node]];
-  if (type.traverse == nullptr) return;
   PyObject* object = objects_[node];
-  if (!IsCollectable(runtime_, object)) return;
+  NativeReferences native = type.native;
   const Layout& layout = *runtime_.layout;
+  if (native == NativeReferences::kDict &&
+      IsInternedTable(EntriesOfDict(layout, object)))
+    return;
+  if (type.traverse == nullptr || !IsCollectable(runtime_, object))
+    return VisitNative(node, native);
   visited_ = object;
   visited_kind_ = type.kind;
   visited_cut_ = nullptr;
@@ -102,7 +118,24 @@ void HeapWalk::Traverse(NodeId node) {
   traversing_ = type_ids_[node];
   type.traverse(object, &HeapWalk::Visit, this);
   traversing_ = kNotTraversing;
+  VisitNative(node, native);
   if (edges_.size() > 0xfffffff0) arena_.Exhaust();
+}
+
+void HeapWalk::VisitNative(NodeId node, NativeReferences kind) {
+  if (kind == NativeReferences::kNone) return;
+  ForEachNativeReference(runtime_, objects_[node], kind,
+                         [this](PyObject* referent, const ReferenceName&) {
+                           NodeId to = FindOrAdd(referent);
+                           if (counts_native_) ++referrers_[to];
+                           edges_.push_back(Edge::Native(to));
+                         });
+}
+
+void HeapWalk::CountNativeReferences(NodeId end) {
+  size_t last = end < first_edge_.size() ? first_edge_[end] : edges_.size();
+  for (size_t i = 0; i < last; ++i)
+    if (edges_[i].native()) ++referrers_[edges_[i].referent()];
 }
 
 bool HeapWalk::IsCut(PyObject* referent, TypeKind referent_kind) const {
@@ -171,6 +204,67 @@ void HeapWalk::CountStackReferences() {
       flags_[node] |= heap::kHeldByFrame;
       frames_.references.push_back({object, frame, true});
     }
+  }
+}
+
+/// Takes a word for a reference as long as the object lacks one.
+class HeapWalk::RootTaker : public RootVisitor {
+ public:
+  explicit RootTaker(HeapWalk& walk) : walk_(walk) {}
+  uint32_t NumberOf(std::string_view path) override {
+    return walk_.strings_.Intern(path.substr(path.rfind('/') + 1));
+  }
+  void OnWord(const RootWord& word) override {
+    NodeId node = walk_.index_.Find(word.object);
+    if (node == heap::kNoNode || walk_.objects_[node] != word.object ||
+        walk_.Unexplained(node) <= 0)
+      return;
+    ++walk_.referrers_[node];
+    walk_.flags_[node] |= heap::kNamedRoot;
+    walk_.roots_.push_back({node, word.kind, word.of});
+  }
+
+ private:
+  HeapWalk& walk_;
+};
+
+void HeapWalk::FindRoots() {
+  uintptr_t lowest = ~uintptr_t{0};
+  uintptr_t highest = 0;
+  for (NodeId node = 0; node < node_count(); ++node) {
+    auto address = reinterpret_cast<uintptr_t>(objects_[node]);
+    lowest = std::min(lowest, address);
+    highest = std::max(highest, address);
+  }
+  RootTaker taker(*this);
+  ScanRoots(runtime_, lowest, highest, &arena_, taker);
+}
+
+void HeapWalk::ListModules() {
+  DictEntries entries = EntriesOfDict(*runtime_.layout, runtime_.modules);
+  for (int64_t i = 0; i < entries.count; ++i) {
+    if (entries.key(i) == nullptr || entries.value(i) == nullptr) continue;
+    NodeId node = index_.Find(entries.value(i));
+    if (node != heap::kNoNode &&
+        types_[type_ids_[node]].kind == TypeKind::kModule)
+      modules_.push_back(node);
+  }
+}
+
+int64_t HeapWalk::Unexplained(NodeId node) const {
+  const PyObject* object = objects_[node];
+  if (IsImmortal(runtime_, object)) return 0;
+  return RefCount(object) - int64_t(referrers_[node]);
+}
+
+void HeapWalk::DrawUpAccount() {
+  for (NodeId node = 0; node < node_count(); ++node) {
+    if (IsImmortal(runtime_, objects_[node])) continue;
+    int64_t counted = RefCount(objects_[node]);
+    account_.counted += uint64_t(counted);
+    account_.explained +=
+        uint64_t(std::min<int64_t>(counted, referrers_[node]));
+    if (counted < int64_t(referrers_[node])) ++account_.overcounted;
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include "inspector/cpython/frames.h"
 #include "inspector/cpython/node_index.h"
+#include "inspector/cpython/roots.h"
 #include "inspector/cpython/thread_stacks.h"
 #include "inspector/cpython/type_table.h"
 #include "inspector/graph/heap_graph.h"
@@ -9,9 +10,28 @@
 
 namespace inspector {
 
+/// Something outside the graph that holds a node.
+struct Root {
+  heap::NodeId node = 0;
+  RootKind kind = RootKind::kStatic;
+  uint32_t of = 0;  // kThread: the native id; kStatic: a StringId, the file.
+};
+
+/// How many of the references that the interpreter counts were found. Immortal
+/// objects, whose references nobody counts, are left out.
+struct Account {
+  uint64_t counted = 0;
+  uint64_t explained = 0;
+  /// Objects with more references found than counted: some edge is wrong.
+  uint64_t overcounted = 0;
+};
+
 /// Walks the whole heap of the interpreter: every object that the collector
 /// tracks (what `gc.get_objects` would list, and frozen ones), and all that
-/// hangs from them or from running frames, by each type's own tp_traverse.
+/// hangs from them or from running frames, by each type's own tp_traverse and
+/// by the native references that it leaves out. What is then still without an
+/// explanation is looked for in the state of interpreter and threads, in the
+/// data of loaded files and on the stacks.
 ///
 /// Runs in the child: reads the interpreter's memory, writes only the arena.
 /// The collector must not be at work. O(objects + references).
@@ -19,7 +39,7 @@ class HeapWalk {
  public:
   /// `stacks`: where the threads' stack pointers were at the clone.
   HeapWalk(const Runtime& runtime, const ThreadStacks& stacks, TypeTable& types,
-           heap::Arena& arena);
+           heap::StringTable& strings, heap::Arena& arena);
   HeapWalk(const HeapWalk&) = delete;
 
   void Run();
@@ -45,6 +65,13 @@ class HeapWalk {
     return {flags_.data(), flags_.size()};
   }
   const RunningFrames& frames() const { return frames_; }
+  std::span<const Root> roots() const { return {roots_.data(), roots_.size()}; }
+  /// The imported modules: values of sys.modules.
+  std::span<const heap::NodeId> modules() const { return modules_; }
+  /// References that have no explanation; negative: more were found than there
+  /// are. Zero for immortal objects.
+  int64_t Unexplained(heap::NodeId node) const;
+  const Account& account() const { return account_; }
   /// The frame that holds the node directly, or -1.
   int FrameHolding(heap::NodeId node) const;
 
@@ -53,12 +80,19 @@ class HeapWalk {
   TypeId traversing() const { return traversing_; }
 
  private:
+  class RootTaker;
+
   heap::NodeId FindOrAdd(PyObject* object);
   void AddList(const char* head);
   void Traverse(heap::NodeId node);
   void TraverseUpTo(heap::NodeId end);
+  void VisitNative(heap::NodeId node, NativeReferences kind);
+  void CountNativeReferences(heap::NodeId end);
   void CountFrameReferences();
+  void FindRoots();
+  void ListModules();
   void CountStackReferences();
+  void DrawUpAccount();
   bool MayLiveOnStack(heap::NodeId node) const;
   bool IsCut(PyObject* referent, TypeKind referent_kind) const;
   static int Visit(PyObject* referent, void* walk) noexcept;
@@ -66,6 +100,7 @@ class HeapWalk {
   const Runtime& runtime_;
   ThreadStacks stacks_;
   TypeTable& types_;
+  heap::StringTable& strings_;
   heap::Arena& arena_;
   NodeIndex index_;
   heap::Column<PyObject*> objects_;
@@ -75,6 +110,12 @@ class HeapWalk {
   heap::Column<uint32_t> first_edge_;
   heap::Column<heap::Edge> edges_;
   RunningFrames frames_;
+  std::pmr::vector<Root> roots_;
+  std::pmr::vector<heap::NodeId> modules_;
+  Account account_;
+  /// Native references are counted as they are found once the collector's own
+  /// rule has been applied, which does not know of them.
+  bool counts_native_ = false;
   heap::NodeId generation_end_[3] = {};
   heap::NodeId frozen_end_ = 0;
 

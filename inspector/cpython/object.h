@@ -19,10 +19,13 @@ inline uint64_t TypeFlags(const Runtime& runtime, const PyObject* type) {
   return Read<uint64_t>(type, runtime.layout->type_flags);
 }
 
-/// Include/object.h: _Py_IsImmortal, 3.12 and 3.13.
+/// Include/object.h: _Py_IsImmortal, 3.12 and 3.13. 3.11 has static data only
+/// that starts at _PyObject_IMMORTAL_REFCNT, and counts from there.
 inline bool IsImmortal(const Runtime& runtime, const PyObject* object) {
-  return runtime.layout->has_immortals &&
-         Read<int32_t>(object, kObjectRefCount) < 0;
+  if (runtime.layout->has_immortals)
+    return Read<int32_t>(object, kObjectRefCount) < 0;
+  constexpr int64_t kStatic311 = 999999999;
+  return Read<int64_t>(object, kObjectRefCount) > kStatic311 / 2;
 }
 
 inline int64_t RefCount(const PyObject* object) {

@@ -7,6 +7,7 @@
 #include "inspector/cpython/runtime.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -107,7 +108,20 @@ class Verifier {
     return Find(runtime_.thread_head, "PyInterpreterState_ThreadHead") &&
            Find(runtime_.thread_next, "PyThreadState_Next") &&
            Find(runtime_.interpreter_head, "PyInterpreterState_Head") &&
-           Find(runtime_.interpreter_next, "PyInterpreterState_Next");
+           Find(runtime_.interpreter_next, "PyInterpreterState_Next") &&
+           Find(runtime_.state, "_PyRuntime") && StateSize();
+  }
+
+  bool StateSize() {
+    Dl_info info = {};
+    void* symbol = nullptr;
+    dladdr1(runtime_.state, &info, &symbol, RTLD_DL_SYMENT);
+    runtime_.state_size =
+        symbol == nullptr ? 0 : static_cast<ElfW(Sym)*>(symbol)->st_size;
+    auto distance =
+        static_cast<const char*>(runtime_.interpreter) - runtime_.state;
+    return Check(distance >= 0 && size_t(distance) < runtime_.state_size,
+                 "_PyRuntime");
   }
 
   /// The list heads, thresholds, counts and statistics of the collector.
@@ -185,6 +199,7 @@ class Verifier {
     runtime_.type_frozenset = reinterpret_cast<PyObject*>(&PyFrozenSet_Type);
     runtime_.type_module = reinterpret_cast<PyObject*>(&PyModule_Type);
     runtime_.type_traceback = reinterpret_cast<PyObject*>(&PyTraceBack_Type);
+    runtime_.modules = PyImport_GetModuleDict();
     runtime_.name_module = PyUnicode_InternFromString("__module__");
     Py_DecRef(runtime_.name_module);  // Every class keeps it alive.
     PyRef os = Import("os");
@@ -212,6 +227,9 @@ class Verifier {
     }
     return Check(Read<void*>(runtime_.type_type, layout_.type_is_gc) != nullptr,
                  "tp_is_gc") &&
+           Check(ReadObject(os.get(), kModuleName) ==
+                     Attribute(os, "__name__").get(),
+                 "md_name") &&
            Check(std::string(ReadPointer(error, layout_.type_name)) ==
                      "LookupError",
                  "tp_name") &&

@@ -42,6 +42,12 @@ struct Runtime {
   PyObject* type_coroutine = nullptr;
   PyObject* type_async_generator = nullptr;
   PyObject* name_module = nullptr;  // The interned text "__module__".
+  PyObject* modules = nullptr;      // The dict that sys.modules names at start.
+  PyObject* exit_function = nullptr;  // Ours; registered with atexit, or null.
+
+  // _PyRuntime: the state of the process and of its main interpreter.
+  const char* state = nullptr;
+  size_t state_size = 0;
 
   // Exported by every CPython, outside the limited API; pure field reads.
   void* (*thread_head)(void* interpreter) = nullptr;

@@ -68,6 +68,7 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   TypeInfo info;
   info.type = type;
   info.kind = KindOf(type);
+  info.native = NativeOf(type, info.kind);
   info.is_heap_type = (flags & kFlagHeapType) != 0;
   if ((flags & kFlagHaveGc) != 0)
     info.traverse = Read<traverseproc>(type, layout.type_traverse);
@@ -127,6 +128,44 @@ TypeKind TypeTable::KindOf(const PyObject* type) const {
   if ((flags & kFlagDict) != 0) return TypeKind::kDict;
   if (HasBase(runtime_, type, runtime_.type_module)) return TypeKind::kModule;
   return TypeKind::kOther;
+}
+
+NativeReferences TypeTable::NativeOf(const PyObject* type,
+                                     TypeKind kind) const {
+  switch (kind) {
+    case TypeKind::kDict:
+      return NativeReferences::kDict;
+    case TypeKind::kCode:
+      return NativeReferences::kCode;
+    case TypeKind::kType:
+      return NativeReferences::kType;
+    case TypeKind::kModule:
+      return NativeReferences::kModule;
+    default:
+      break;
+  }
+  const Layout& layout = *runtime_.layout;
+  struct Known {
+    std::string_view name;
+    NativeReferences native;
+  };
+  constexpr Known kKnown[] = {
+      {"method_descriptor", NativeReferences::kDescriptor},
+      {"wrapper_descriptor", NativeReferences::kDescriptor},
+      {"getset_descriptor", NativeReferences::kDescriptor},
+      {"member_descriptor", NativeReferences::kDescriptor},
+      {"classmethod_descriptor", NativeReferences::kDescriptor},
+      {"range", NativeReferences::kRange},
+      {"datetime.datetime", NativeReferences::kDateTime}};
+  // By the static type that gives the struct: what a program defines under
+  // these names is a heap type.
+  while (type != nullptr && (TypeFlags(runtime_, type) & kFlagHeapType) != 0)
+    type = ReadObject(type, layout.type_base);
+  if (type == nullptr) return NativeReferences::kNone;
+  std::string_view name = ReadPointer(type, layout.type_name);
+  for (const Known& known : kKnown)
+    if (known.name == name) return known.native;
+  return NativeReferences::kNone;
 }
 
 bool TypeTable::Matches(TypeId id, std::string_view wanted) const {

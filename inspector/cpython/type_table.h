@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "inspector/cpython/object.h"
+#include "inspector/cpython/native_references.h"
 #include "inspector/graph/strings.h"
 
 namespace inspector {
@@ -27,6 +27,7 @@ struct TypeInfo {
   heap::StringId name = 0;          // module.qualname
   heap::StringId label = 0;         // The last part of it.
   TypeKind kind = TypeKind::kOther;
+  NativeReferences native = NativeReferences::kNone;
   bool is_heap_type = false;
   bool is_builtin = false;  // Of the interpreter itself, not of any program.
   bool watched = false;     // It, or a class that it inherits from.
@@ -51,6 +52,7 @@ class TypeTable {
   TypeInfo Describe(PyObject* type);
   std::string_view NameOf(const PyObject* type, char* begin, char* end) const;
   TypeKind KindOf(const PyObject* type) const;
+  NativeReferences NativeOf(const PyObject* type, TypeKind kind) const;
   bool IsNamed(const PyObject* type, std::string_view wanted) const;
   void Rehash();
 

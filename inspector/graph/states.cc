@@ -52,6 +52,7 @@ void Spread(const HeapGraph& graph, State state, States& states,
 }  // namespace
 
 States FindStates(const HeapGraph& graph, std::span<const uint8_t> flags,
+                  std::span<const NodeId> first,
                   std::pmr::memory_resource* memory) {
   NodeId count = graph.node_count();
   States states(memory);
@@ -64,15 +65,20 @@ States FindStates(const HeapGraph& graph, std::span<const uint8_t> flags,
       if (floating[node] != 0) states.of[node] = State::kFloating;
   }
   std::pmr::vector<NodeId> queue(memory);
+  auto start_at = [&](NodeId node, State state) {
+    if (states.of[node] != kUnknown) return;
+    states.of[node] = state;
+    states.holder[node] = node;
+    queue.push_back(node);
+  };
   auto spread_from = [&](uint8_t flag, State state) {
-    for (NodeId node = 0; node < count; ++node) {
-      if ((flags[node] & flag) == 0 || states.of[node] != kUnknown) continue;
-      states.of[node] = state;
-      states.holder[node] = node;
-      queue.push_back(node);
-    }
+    for (NodeId node = 0; node < count; ++node)
+      if ((flags[node] & flag) != 0) start_at(node, state);
     Spread(graph, state, states, queue);
   };
+  for (NodeId node : first) start_at(node, State::kPinned);
+  Spread(graph, State::kPinned, states, queue);
+  spread_from(kNamedRoot, State::kPinned);
   spread_from(kHeldOutside, State::kPinned);
   spread_from(kHeldByFrame, State::kInFlight);
   spread_from(kTracked | kFrozen, State::kPinned);

@@ -257,7 +257,7 @@ Findings Analyse(const HeapGraph& graph, std::span<const uint8_t> flags,
                  std::pmr::memory_resource* memory) {
   Findings findings(memory);
   findings.components = FindComponents(graph, memory);
-  findings.states = FindStates(graph, flags, memory);
+  findings.states = FindStates(graph, flags, {}, memory);
   CycleFinder finder(graph, findings.components, 1'000'000, memory);
   StringTable strings(memory);
   for (NodeId node = 0; node < graph.node_count(); ++node) {

@@ -37,7 +37,7 @@ std::pmr::vector<uint8_t> Unreachable(const HeapGraph& graph,
 }
 
 States Find(const HeapGraph& graph, const Flags& flags) {
-  return FindStates(graph, flags, std::pmr::new_delete_resource());
+  return FindStates(graph, flags, {}, std::pmr::new_delete_resource());
 }
 
 TEST(FindUnreachable, TakesWhatNoRootReaches) {
