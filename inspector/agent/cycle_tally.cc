@@ -24,7 +24,6 @@ constexpr size_t kMostHolders = 3;
 // Objects of a row whose holder is looked for. Naming an edge reads its whole
 // container: without an end, a registry of a million costs its square.
 constexpr uint32_t kMostHolderSearches = 100;
-constexpr size_t kLongestPath = 64;
 
 uint64_t Mix(uint64_t a, uint64_t b) {
   uint64_t mixed = (a ^ (b * 0x9e3779b97f4a7c15)) * 0xff51afd7ed558ccd;
@@ -58,44 +57,9 @@ bool KeySet::Insert(uint64_t key) {
   return true;
 }
 
-StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
-                  const heap::States& states, NodeLabels& labels,
-                  heap::StringTable& strings, NodeId node) {
-  if (states.of[node] == State::kFloating) return 0;
-  NodeId path[kLongestPath];
-  size_t length = 0;
-  for (NodeId at = node; length < kLongestPath; at = states.holder[at]) {
-    path[length++] = at;
-    if (states.holder[at] == at || states.holder[at] == heap::kNoNode) break;
-  }
-  std::reverse(path, path + length);
-  heap::TextBuffer<4096> text;
-  int index =
-      states.of[node] == State::kInFlight ? walk.FrameHolding(path[0]) : -1;
-  if (index >= 0) {
-    const RunningFrame& frame = walk.frames().frames[size_t(index)];
-    FunctionNames names =
-        labels.NamesOf(ReadObject(frame.iframe, runtime.layout->iframe_code));
-    text.Append("thread ").Append(int64_t(frame.native_thread_id));
-    text.Append(", ").Append(strings.text(names.function)).Append(" (");
-    text.Append(strings.text(names.file)).Append(":");
-    text.Append(LineOfInterpreterFrame(*runtime.layout, frame.iframe));
-    text.Append("): ");
-  }
-  std::span<const NodeId> steps(path, length);
-  NodeId begin = states.holder[path[0]];
-  if (begin != path[0] && begin != heap::kNoNode) text.Append("… → ");
-  text.Append(strings.text(labels.LabelOf(path[0])));
-  for (size_t i = 0; i + 1 < length; ++i) {
-    text.Append(strings.text(labels.EdgeName(steps, i, path[i + 1])));
-    text.Append(" → ").Append(strings.text(labels.LabelOf(path[i + 1])));
-  }
-  return strings.Intern(text.text());
-}
-
 CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
                        const TypeTable& types, NodeLabels& labels,
-                       heap::StringTable& strings,
+                       Holders& holders, heap::StringTable& strings,
                        const heap::Components& components,
                        const heap::States& states,
                        std::span<const uint8_t> never,
@@ -104,6 +68,7 @@ CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
       walk_(walk),
       types_(types),
       labels_(labels),
+      holders_(holders),
       strings_(strings),
       components_(components),
       states_(states),
@@ -270,7 +235,7 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
   if (row.held_by.size() >= kMostHolders ||
       ++row.holders_looked_at > kMostHolderSearches)
     return;
-  StringId holder = HolderOf(runtime_, walk_, states_, labels_, strings_, node);
+  StringId holder = holders_.PathTo(node);
   bool known = holder == 0 || std::find(row.held_by.begin(), row.held_by.end(),
                                         holder) != row.held_by.end();
   if (!known) row.held_by.push_back(holder);

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "inspector/agent/holders.h"
 #include "inspector/agent/json_writer.h"
-#include "inspector/agent/node_labels.h"
 #include "inspector/graph/components.h"
 #include "inspector/graph/cycles.h"
 
@@ -27,7 +27,7 @@ class CycleTally {
  public:
   /// `never` says of a floating node whether no collection will take it.
   CycleTally(const Runtime& runtime, const HeapWalk& walk,
-             const TypeTable& types, NodeLabels& labels,
+             const TypeTable& types, NodeLabels& labels, Holders& holders,
              heap::StringTable& strings, const heap::Components& components,
              const heap::States& states, std::span<const uint8_t> never,
              std::pmr::memory_resource* memory);
@@ -86,6 +86,7 @@ class CycleTally {
   const HeapWalk& walk_;
   const TypeTable& types_;
   NodeLabels& labels_;
+  Holders& holders_;
   heap::StringTable& strings_;
   const heap::Components& components_;
   const heap::States& states_;
@@ -103,11 +104,5 @@ class CycleTally {
   uint64_t skipped_ = 0;
   bool has_unnamed_edges_ = false;
 };
-
-/// How a pinned or in-flight node is held: the shortest path from a root, or
-/// the thread, function and line of the frame. Empty text (0) if floating.
-heap::StringId HolderOf(const Runtime& runtime, const HeapWalk& walk,
-                        const heap::States& states, NodeLabels& labels,
-                        heap::StringTable& strings, heap::NodeId node);
 
 }  // namespace inspector

@@ -20,6 +20,7 @@ using heap::StringId;
 struct TypeRow {
   StringId name = 0;
   bool watched = false;
+  bool is_builtin = false;
   NodeId first = heap::kNoNode;  // An example; pinned before in flight.
   uint64_t count = 0;
   uint64_t bytes = 0;
@@ -55,6 +56,7 @@ class Analysis {
         collector_(ReadCollectorState(runtime)),
         labels_(runtime, walk, types, strings, memory),
         states_(memory),
+        holders_(runtime, walk, types, states_, labels_, strings),
         never_(memory),
         rows_(memory) {}
 
@@ -65,7 +67,7 @@ class Analysis {
     CountTypes();
   }
 
-  void WriteHeap(JsonWriter& json) const;
+  void WriteHeap(JsonWriter& json);
   void WriteAccount(JsonWriter& json) const;
   void WriteCollector(JsonWriter& json) const;
   void WriteWatched(JsonWriter& json);
@@ -102,6 +104,7 @@ class Analysis {
   CollectorState collector_;
   NodeLabels labels_;
   heap::States states_;
+  Holders holders_;
   std::pmr::vector<uint8_t> never_;  // By node: no collection takes it.
   std::pmr::vector<TypeRow> rows_;
   Totals totals_;
@@ -163,6 +166,7 @@ void Analysis::CountTypes() {
     }
     TypeRow& row = rows_[slot - 1];
     row.watched |= type.watched;
+    row.is_builtin = type.is_builtin;
     uint64_t size = ShallowSize(runtime_, walk_.object(node));
     ++row.count;
     row.bytes += size;
@@ -198,7 +202,7 @@ void Analysis::CountTypes() {
             });
 }
 
-void Analysis::WriteHeap(JsonWriter& json) const {
+void Analysis::WriteHeap(JsonWriter& json) {
   json.BeginObject();
   json.Field("objects", graph_.node_count());
   json.Field("tracked", walk_.tracked_count());
@@ -208,6 +212,8 @@ void Analysis::WriteHeap(JsonWriter& json) const {
   json.Field("frozen_garbage", totals_.frozen_garbage);
   WriteAccount(json);
   json.Key("types").BeginArray();
+  constexpr int kPaths = 20;  // Leading types of the program with a path.
+  int paths = 0;
   for (const TypeRow& row : rows_) {
     json.BeginObject();
     json.Field("type", strings_.text(row.name));
@@ -222,6 +228,15 @@ void Analysis::WriteHeap(JsonWriter& json) const {
     json.Key("generations").BeginArray();
     for (uint64_t count : row.generations) json.Int(int64_t(count));
     json.EndArray();
+    StringId holder = 0;
+    if (row.watched || (!row.is_builtin && paths < kPaths))
+      holder = holders_.PathTo(row.first);
+    if (holder == 0) {
+      json.NullField("held_by");
+    } else {
+      json.Field("held_by", strings_.text(holder));
+      ++paths;
+    }
     json.EndObject();
   }
   json.EndArray();
@@ -311,8 +326,7 @@ void Analysis::WriteWatched(JsonWriter& json) {
                         : state == State::kInFlight ? "in_flight"
                                                     : "floating");
     json.Key("path").BeginArray();
-    StringId holder =
-        HolderOf(runtime_, walk_, states_, labels_, strings_, row.first);
+    StringId holder = holders_.PathTo(row.first);
     if (holder != 0) json.String(strings_.text(holder));
     json.EndArray();
     json.EndObject();
@@ -337,8 +351,8 @@ void Analysis::WriteWatched(JsonWriter& json) {
 
 void Analysis::WriteCycles(JsonWriter& json) {
   heap::Components components = heap::FindComponents(graph_, memory_);
-  CycleTally tally(runtime_, walk_, types_, labels_, strings_, components,
-                   states_, never_, memory_);
+  CycleTally tally(runtime_, walk_, types_, labels_, holders_, strings_,
+                   components, states_, never_, memory_);
   tally.Run();
   tally.Write(json);
   skipped_ = tally.skipped();

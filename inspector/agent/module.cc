@@ -126,9 +126,8 @@ PyMethodDef after_fork_in_parent = {"cyclescope_after_fork_in_parent",
 PyMethodDef after_fork_in_child = {"cyclescope_after_fork_in_child",
                                    AfterForkInChild, METH_NOARGS, nullptr};
 
-void RegisterHooks() {
+void RegisterHooks(const PyRef& stop) {
   PyRef atexit = Checked(PyImport_ImportModule("atexit"));
-  PyRef stop = Checked(PyCFunction_New(&at_exit, nullptr));
   Checked(PyObject_CallMethod(atexit.get(), "register", "O", stop.get()));
   PyRef os = Checked(PyImport_ImportModule("os"));
   PyRef reg = Checked(PyObject_GetAttrString(os.get(), "register_at_fork"));
@@ -166,9 +165,11 @@ PyObject* Start(PyObject*, PyObject*) {
     Runtime runtime;
     std::string mismatch = FindRuntime(runtime);
     if (!mismatch.empty()) throw std::runtime_error(mismatch);
+    PyRef stop = Checked(PyCFunction_New(&at_exit, nullptr));
+    runtime.exit_function = stop.get();
     auto agent = std::make_unique<Agent>(std::move(runtime),
                                          std::move(settings), SearchPath());
-    RegisterHooks();
+    RegisterHooks(stop);
     if (!agent->Start())
       throw std::runtime_error("the system refuses a thread for the agent");
     the_agent = agent.release();

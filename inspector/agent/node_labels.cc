@@ -10,9 +10,28 @@ using heap::StringId;
 
 StringId NodeLabels::LabelOf(NodeId node) {
   const TypeInfo& type = types_[walk_.type(node)];
-  if (type.kind != TypeKind::kFrame) return type.label;
-  const PyObject* code = CodeOfFrame(*runtime_.layout, walk_.object(node));
-  return code == nullptr ? type.label : NamesOf(code).label;
+  const Layout& layout = *runtime_.layout;
+  const PyObject* object = walk_.object(node);
+  auto with_name = [&](std::string_view before, const PyObject* name) {
+    if (!IsText(runtime_, name)) return type.label;
+    heap::TextBuffer<512> text;
+    text.Append(before);
+    text.set_end(AppendText(layout, name, text.end(), text.limit()));
+    return strings_.Intern(text.text());
+  };
+  switch (type.kind) {
+    case TypeKind::kFrame: {
+      const PyObject* code = CodeOfFrame(layout, object);
+      return code == nullptr ? type.label : NamesOf(code).label;
+    }
+    case TypeKind::kModule:
+      return with_name("module ", ReadObject(object, kModuleName));
+    case TypeKind::kType:
+      if ((TypeFlags(runtime_, object) & kFlagHeapType) == 0) return type.label;
+      return with_name("class ", ReadObject(object, layout.heap_type_qualname));
+    default:
+      return type.label;
+  }
 }
 
 FunctionNames NodeLabels::NamesOf(const PyObject* code) {
@@ -70,11 +89,8 @@ StringId NodeLabels::Signature(std::span<const NodeId> path, bool closed) {
 
 StringId NodeLabels::EdgeName(std::span<const NodeId> path, size_t i,
                               NodeId next) {
-  heap::TextBuffer<512> name;
   const PyObject* owner = i > 0 ? walk_.object(path[i - 1]) : nullptr;
-  name.set_end(AppendEdgeName(runtime_, owner, walk_.object(path[i]),
-                              walk_.object(next), name.end(), name.limit()));
-  return strings_.Intern(name.text());
+  return namer_.TextOf(namer_.NameOf(owner, path[i], next));
 }
 
 }  // namespace inspector

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "inspector/cpython/heap_walk.h"
+#include "inspector/cpython/edge_names.h"
 
 namespace inspector {
 
@@ -21,9 +21,11 @@ class NodeLabels {
         walk_(walk),
         types_(types),
         strings_(strings),
+        namer_(runtime, walk, types, strings, memory),
         functions_(64, Function{}, memory) {}
 
-  /// The last part of the type's name; a frame's carries its function.
+  /// The last part of the type's name; a frame's carries its function, modules
+  /// and classes are called by their own names.
   heap::StringId LabelOf(heap::NodeId node);
   FunctionNames NamesOf(const PyObject* code);
 
@@ -47,6 +49,7 @@ class NodeLabels {
   const HeapWalk& walk_;
   const TypeTable& types_;
   heap::StringTable& strings_;
+  EdgeNamer namer_;
   std::pmr::vector<Function> functions_;  // Open addressing by code.
   size_t function_count_ = 0;
 };

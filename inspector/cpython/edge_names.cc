@@ -1,108 +1,12 @@
 #include "inspector/cpython/edge_names.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cstring>
-
-#include "inspector/cpython/code.h"
+#include "inspector/cpython/named_references.h"
 
 namespace inspector {
-namespace {
 
-class NameWriter {
- public:
-  NameWriter(const Runtime& runtime, char* out, char* end)
-      : runtime_(runtime), layout_(*runtime.layout), out_(out), end_(end) {}
-  char* out() const { return out_; }
-
-  bool Plain(const char* text) {
-    size_t length = std::min(std::strlen(text), size_t(end_ - out_));
-    std::memcpy(out_, text, length);
-    out_ += length;
-    return true;
-  }
-  bool Name(const char* before, const PyObject* text) {
-    Plain(before);
-    out_ = AppendText(layout_, text, out_, end_);
-    return true;
-  }
-  bool Index(int64_t index) {
-    Plain("[");
-    out_ = std::to_chars(out_, end_, index).ptr;
-    return Plain("]");
-  }
-
-  /// One of some fields of a C struct.
-  struct Field {
-    size_t offset;
-    const char* name;
-  };
-  bool OneOf(const PyObject* referrer, const PyObject* referent,
-             std::initializer_list<Field> fields) {
-    for (const Field& field : fields)
-      if (ReadObject(referrer, field.offset) == referent)
-        return Plain(field.name);
-    return false;
-  }
-
-  bool Attribute(const PyObject* referrer, const PyObject* referent) {
-    InstanceAttributes attributes = AttributesOf(runtime_, referrer);
-    if (attributes.dict == referent && referent != nullptr)
-      return Plain(".__dict__");
-    if (attributes.values == nullptr) return false;
-    const char* keys = ReadPointer(TypeOf(referrer), layout_.heap_type_keys);
-    if (keys == nullptr) return false;
-    DictEntries entries = EntriesOfKeys(layout_, keys);
-    for (int64_t i = 0; i < entries.count; ++i)
-      if (attributes.values[i] == referent && entries.key(i) != nullptr)
-        return Name(".", entries.key(i));
-    return false;
-  }
-
-  bool Item(const PyObject* owner, const PyObject* dict,
-            const PyObject* referent) {
-    DictEntries entries = EntriesOfDict(layout_, dict);
-    for (int64_t i = 0; i < entries.count; ++i) {
-      const PyObject* key = entries.key(i);
-      if (key == nullptr) continue;
-      if (key == referent) return Plain(" key");
-      if (entries.value(i) != referent) continue;
-      if (IsText(runtime_, key) && owner != nullptr &&
-          IsNamespaceOf(runtime_, owner, dict))
-        return Name(".", key);
-      Plain("[");
-      const PyObject* type = TypeOf(key);
-      bool heap_type = (TypeFlags(runtime_, type) & kFlagHeapType) != 0;
-      if (heap_type)
-        Name("", ReadObject(type, layout_.heap_type_qualname));
-      else
-        Plain(ReadPointer(type, layout_.type_name));
-      return Plain(" key]");
-    }
-    return false;
-  }
-
-  bool Local(const PyObject* frame, const PyObject* referent) {
-    const PyObject* code = CodeOfFrame(layout_, frame);
-    const char* iframe = ReadPointer(frame, layout_.frame_iframe);
-    if (code == nullptr || iframe == nullptr) return false;
-    const PyObject* names = ReadObject(code, layout_.code_locals_names);
-    auto count = Read<int64_t>(names, kObjectSize);
-    for (int64_t i = 0; i < count; ++i) {
-      if (ReadObject(iframe, layout_.iframe_localsplus + 8 * i) == referent)
-        return Name("local ", ReadObject(names, kTupleItems + 8 * i));
-    }
-    return false;
-  }
-
- private:
-  const Runtime& runtime_;
-  const Layout& layout_;
-  char* out_;
-  char* end_;
-};
-
-}  // namespace
+using heap::EdgeName;
+using heap::NodeId;
+using heap::StringId;
 
 bool IsInstanceDictOf(const Runtime& runtime, const PyObject* owner,
                       const PyObject* dict) {
@@ -132,51 +36,156 @@ bool IsNamespaceOf(const Runtime& runtime, const PyObject* owner,
   return AttributesOf(runtime, owner).dict == dict;
 }
 
-char* AppendEdgeName(const Runtime& runtime, const PyObject* owner,
-                     const PyObject* referrer, const PyObject* referent,
-                     char* out, char* end) {
-  const Layout& layout = *runtime.layout;
-  const PyObject* type = TypeOf(referrer);
-  uint64_t flags = TypeFlags(runtime, type);
-  NameWriter writer(runtime, out, end);
-  bool named = false;
-  if (type == runtime.type_frame) {
-    named = writer.Local(referrer, referent) ||
-            writer.OneOf(referrer, referent, {{layout.frame_back, ".f_back"}});
-  } else if (type == runtime.type_traceback) {
-    named = writer.OneOf(referrer, referent,
-                         {{layout.traceback_frame, ".tb_frame"},
-                          {layout.traceback_next, ".tb_next"}});
-  } else if (type == runtime.type_function) {
-    constexpr size_t kClosure = 72;  // Include/cpython/funcobject.h
-    named = writer.OneOf(referrer, referent,
-                         {{layout.function_globals, ".__globals__"},
-                          {layout.function_code, ".__code__"},
-                          {kClosure, ".__closure__"}});
-  } else if (type == runtime.type_method) {
-    named = writer.OneOf(referrer, referent,
-                         {{kFirstField, ".__func__"}, {24, ".__self__"}});
-  } else if (type == runtime.type_cell) {
-    named = writer.OneOf(referrer, referent, {{kFirstField, ".cell_contents"}});
-  } else if ((flags & kFlagException) != 0) {
-    named = writer.OneOf(referrer, referent,
-                         {{layout.exception_traceback, ".__traceback__"},
-                          {layout.exception_context, ".__context__"},
-                          {layout.exception_cause, ".__cause__"},
-                          {layout.exception_args, ".args"}});
-  } else if ((flags & kFlagDict) != 0) {
-    named = writer.Item(owner, referrer, referent);
-  } else if ((flags & (kFlagList | kFlagTuple)) != 0) {
-    auto size = Read<int64_t>(referrer, kObjectSize);
-    bool list = (flags & kFlagList) != 0;
-    const char* items =
-        list ? ReadPointer(referrer, layout.list_items)
-             : reinterpret_cast<const char*>(referrer) + kTupleItems;
-    for (int64_t i = 0; i < size && !named; ++i)
-      if (ReadObject(items, 8 * i) == referent) named = writer.Index(i);
+EdgeNamer::EdgeNamer(const Runtime& runtime, const HeapWalk& walk,
+                     const TypeTable& types, heap::StringTable& strings,
+                     std::pmr::memory_resource* memory)
+    : runtime_(runtime),
+      walk_(walk),
+      types_(types),
+      strings_(strings),
+      is_namespace_(memory),
+      names_(memory),
+      attributes_(kMade, Made{}, memory),
+      literals_(kMade, Made{}, memory),
+      keys_(kMade, Made{}, memory) {}
+
+EdgeName EdgeNamer::NameOf(const PyObject* owner, NodeId referrer,
+                           NodeId referent) {
+  const PyObject* object = walk_.object(referrer);
+  const PyObject* wanted = walk_.object(referent);
+  EdgeName found;
+  ForEachNamedReference(
+      runtime_, object, types_[walk_.type(referrer)].native,
+      [&](const PyObject* met, const ReferenceName& name) {
+        if (met != wanted) return Naming::kGoOn;
+        found = Format(
+            name, owner != nullptr && IsNamespaceOf(runtime_, owner, object));
+        return Naming::kStop;
+      });
+  return found;
+}
+
+std::span<const EdgeName> EdgeNamer::NamesOf(NodeId node) {
+  if (is_namespace_.empty()) FindNamespaces();
+  auto edges = walk_.graph().Referents(node);
+  names_.assign(edges.size(), EdgeName());
+  // Both sides come in nearly the same order: look a few edges ahead, and in
+  // short rows everywhere.
+  constexpr size_t kAhead = 16;
+  constexpr size_t kShort = 64;
+  size_t next = 0;
+  size_t found = 0;
+  ForEachNamedReference(
+      runtime_, walk_.object(node), types_[walk_.type(node)].native,
+      [&](const PyObject* referent, const ReferenceName& name) {
+        size_t first = edges.size() <= kShort ? 0 : next;
+        size_t last = edges.size() <= kShort
+                          ? edges.size()
+                          : std::min(edges.size(), next + kAhead);
+        auto is_it = [&](size_t i) {
+          return walk_.object(edges[i].referent()) == referent &&
+                 names_[i].is_none();
+        };
+        size_t at = next < edges.size() && is_it(next) ? next : first;
+        while (at < last && !is_it(at)) ++at;
+        if (at == last) return Naming::kGoOn;
+        names_[at] = Format(name, is_namespace_[node] != 0);
+        next = at + 1;
+        return ++found == edges.size() ? Naming::kStop : Naming::kGoOn;
+      });
+  return names_;
+}
+
+StringId EdgeNamer::TextOf(EdgeName name) {
+  if (!name.is_index()) return name.text();
+  heap::TextBuffer<32> text;
+  text.Append("[").Append(int64_t(name.index())).Append("]");
+  return strings_.Intern(text.text());
+}
+
+EdgeName EdgeNamer::Format(const ReferenceName& name, bool keys_are_names) {
+  heap::TextBuffer<512> text;
+  switch (name.form) {
+    case ReferenceName::Form::kIndex:
+      return EdgeName::Index(uint64_t(name.index));
+    case ReferenceName::Form::kAttribute:
+      return EdgeName::Text(Attribute(name.name));
+    case ReferenceName::Form::kValueOf:
+      if (keys_are_names && IsText(runtime_, name.name))
+        return EdgeName::Text(Attribute(name.name));
+      return EdgeName::Text(KeyOf(TypeOf(name.name)));
+    case ReferenceName::Form::kLocal:
+      text.Append("local ");
+      text.set_end(
+          AppendText(*runtime_.layout, name.name, text.end(), text.limit()));
+      return EdgeName::Text(strings_.Intern(text.text()));
+    case ReferenceName::Form::kMember:
+      text.Append(".").Append(std::string_view(name.text));
+      return EdgeName::Text(strings_.Intern(text.text()));
+    case ReferenceName::Form::kField:
+      break;
   }
-  if (!named) writer.Attribute(referrer, referent);
-  return writer.out();
+  Made& made = literals_[(reinterpret_cast<uintptr_t>(name.text) >> 1) % kMade];
+  if (made.from != name.text) made = {name.text, strings_.Intern(name.text)};
+  return EdgeName::Text(made.text);
+}
+
+StringId EdgeNamer::Attribute(const PyObject* name) {
+  Made& made = attributes_[(reinterpret_cast<uintptr_t>(name) >> 4) % kMade];
+  if (made.from == name) return made.text;
+  heap::TextBuffer<512> text;
+  text.Append(".");
+  text.set_end(AppendText(*runtime_.layout, name, text.end(), text.limit()));
+  made = {name, strings_.Intern(text.text())};
+  return made.text;
+}
+
+StringId EdgeNamer::KeyOf(const PyObject* type) {
+  Made& made = keys_[(reinterpret_cast<uintptr_t>(type) >> 4) % kMade];
+  if (made.from == type) return made.text;
+  const Layout& layout = *runtime_.layout;
+  heap::TextBuffer<512> text;
+  text.Append("[");
+  if ((TypeFlags(runtime_, type) & kFlagHeapType) != 0) {
+    text.set_end(AppendText(layout, ReadObject(type, layout.heap_type_qualname),
+                            text.end(), text.limit()));
+  } else {
+    text.Append(std::string_view(ReadPointer(type, layout.type_name)));
+  }
+  text.Append(" key]");
+  made = {type, strings_.Intern(text.text())};
+  return made.text;
+}
+
+void EdgeNamer::FindNamespaces() {
+  const Layout& layout = *runtime_.layout;
+  is_namespace_.resize(walk_.node_count(), 0);
+  auto mark = [this](const PyObject* dict) {
+    NodeId node = dict == nullptr ? heap::kNoNode : walk_.Find(dict);
+    if (node != heap::kNoNode && walk_.object(node) == dict)
+      is_namespace_[node] = 1;
+  };
+  for (NodeId node = 0; node < walk_.node_count(); ++node) {
+    const PyObject* object = walk_.object(node);
+    const TypeInfo& type = types_[walk_.type(node)];
+    switch (type.kind) {
+      case TypeKind::kType:
+        mark(ReadObject(object, layout.type_dict));
+        break;
+      case TypeKind::kFunction:
+        mark(ReadObject(object, layout.function_globals));
+        break;
+      case TypeKind::kModule:
+        mark(ReadObject(object, kFirstField));
+        break;
+      case TypeKind::kFrame:
+        if (const char* iframe = ReadPointer(object, layout.frame_iframe))
+          mark(ReadObject(iframe, layout.iframe_locals));
+        break;
+      default:
+        if (type.traverse != nullptr) mark(AttributesOf(runtime_, object).dict);
+    }
+  }
 }
 
 }  // namespace inspector

@@ -60,7 +60,9 @@ class HeapWalk {
 
   PyObject* object(heap::NodeId node) const { return objects_[node]; }
   TypeId type(heap::NodeId node) const { return type_ids_[node]; }
-  heap::NodeId Find(const PyObject* object) { return index_.Find(object); }
+  heap::NodeId Find(const PyObject* object) const {
+    return index_.Find(object);
+  }
   std::span<const uint8_t> flags() const {
     return {flags_.data(), flags_.size()};
   }

@@ -14,7 +14,9 @@ namespace inspector {
 struct Mapping {
   uintptr_t begin = 0;
   uintptr_t end = 0;
+  bool readable = false;
   bool writable = false;
+  uint64_t offset = 0;    // In the file.
   std::string_view path;  // Empty: anonymous. "[heap]", "[stack]", a file's.
 };
 
@@ -38,9 +40,13 @@ bool ForEachMapping(Visit visit) {
       Mapping mapping;
       auto first = std::from_chars(at, newline, mapping.begin, 16);
       auto last = std::from_chars(first.ptr + 1, newline, mapping.end, 16);
-      if (newline - last.ptr > 4) mapping.writable = last.ptr[2] == 'w';
+      // " rw-p OFFSET DEVICE INODE    PATH"
+      if (newline - last.ptr > 6) {
+        mapping.readable = last.ptr[1] == 'r';
+        mapping.writable = last.ptr[2] == 'w';
+        std::from_chars(last.ptr + 6, newline, mapping.offset, 16);
+      }
       std::string_view line(at, size_t(newline - at));
-      // Permissions, offset, device and inode come before it, one space each.
       size_t path = line.find_first_of("/[", size_t(last.ptr - at));
       if (path != std::string_view::npos) mapping.path = line.substr(path);
       visit(mapping);

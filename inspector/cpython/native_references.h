@@ -15,6 +15,7 @@ struct ReferenceName {
   enum class Form : uint8_t {
     kField,      // `text`, a C string: ".__traceback__"
     kAttribute,  // "." + `name`, a str
+    kMember,     // "." + `text`
     kLocal,      // "local " + `name`, a str
     kIndex,      // "[index]"
     kValueOf,    // The value under key `name`, any object.

@@ -1,6 +1,10 @@
 #include "inspector/cpython/roots.h"
 
+#include <elf.h>
+#include <link.h>
+
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "inspector/cpython/memory_map.h"
@@ -108,26 +112,48 @@ class Scan {
     }
   }
 
-  /// Writable mappings of files, and the anonymous ones right behind (.bss).
+  /// The writable segments of every loaded file, by its own program headers:
+  /// the memory behind what is in the file (.bss) may lie in one mapping with
+  /// memory of the heap.
   void Files() {
-    uintptr_t previous_end = 0;
-    uint32_t file = 0;
-    ForEachMapping([&](const Mapping& mapping) {
-      bool is_file = !mapping.path.empty() && mapping.path[0] == '/';
-      bool is_bss = mapping.path.empty() && mapping.begin == previous_end;
-      previous_end = is_file || is_bss ? mapping.end : 0;
-      if (is_file) file = kUnnumbered;
-      if (is_file && mapping.writable) file = visitor_.NumberOf(mapping.path);
-      if (!mapping.writable || (!is_file && !is_bss)) return;
-      if (is_bss && file == kUnnumbered) return;
-      RootWord word = {nullptr, RootKind::kStatic, file};
-      // The interpreter's state has been read.
-      Words({mapping.begin, std::min(mapping.end, interpreter_.begin)}, word);
-      Words({std::max(mapping.begin, interpreter_.end), mapping.end}, word);
+    ForEachMapping([this](const Mapping& mapping) {
+      if (mapping.path.empty() || mapping.path[0] != '/' || mapping.offset != 0)
+        return;
+      auto header = reinterpret_cast<const ElfW(Ehdr)*>(mapping.begin);
+      if (!mapping.readable || mapping.end - mapping.begin < sizeof *header ||
+          std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
+          header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) >
+              mapping.end - mapping.begin)
+        return;
+      auto segments =
+          reinterpret_cast<const ElfW(Phdr)*>(mapping.begin + header->e_phoff);
+      auto end = segments + header->e_phnum;
+      auto first = std::find_if(segments, end, [](const ElfW(Phdr) & segment) {
+        return segment.p_type == PT_LOAD;
+      });
+      if (first == end) return;
+      uintptr_t base = mapping.begin - (first->p_vaddr & ~uintptr_t{4095});
+      uint32_t file = visitor_.NumberOf(mapping.path);
+      for (auto segment = first; segment != end; ++segment) {
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) == 0)
+          continue;
+        uintptr_t begin = base + segment->p_vaddr;
+        FileData({begin, begin + segment->p_memsz}, file);
+      }
     });
   }
 
-  static constexpr uint32_t kUnnumbered = 0xffffffff;
+  /// The parts of it that are writable now, without the interpreter's state,
+  /// which has been read.
+  void FileData(Range data, uint32_t file) {
+    RootWord word = {nullptr, RootKind::kStatic, file};
+    for (const Range& range : writable_) {
+      Range part = {std::max(range.begin, data.begin),
+                    std::min(range.end, data.end)};
+      Words({part.begin, std::min(part.end, interpreter_.begin)}, word);
+      Words({std::max(part.begin, interpreter_.end), part.end}, word);
+    }
+  }
 
   const Runtime& runtime_;
   uintptr_t lowest_;

@@ -1,0 +1,137 @@
+#include "inspector/agent/holders.h"
+
+#include <algorithm>
+
+#include "inspector/cpython/code.h"
+#include "inspector/cpython/edge_names.h"
+
+namespace inspector {
+namespace {
+
+using heap::NodeId;
+using heap::State;
+using heap::StringId;
+
+// Steps shown at both ends of a path, and how far a root is looked for: a list
+// may be nested a million deep.
+constexpr size_t kShownFirst = 8;
+constexpr size_t kShownLast = 16;
+constexpr size_t kFarthest = 20'000;
+
+}  // namespace
+
+bool Holders::IsFolded(NodeId owner, NodeId dict) const {
+  TypeKind kind = types_[walk_.type(owner)].kind;
+  return types_[walk_.type(dict)].kind == TypeKind::kDict &&
+         kind != TypeKind::kFunction &&
+         IsNamespaceOf(runtime_, walk_.object(owner), walk_.object(dict));
+}
+
+StringId Holders::PathTo(NodeId node) {
+  if (states_.of[node] == State::kFloating) return 0;
+  size_t length = 1;
+  NodeId start = node;
+  auto has_holder = [this](NodeId at) {
+    return states_.holder[at] != at && states_.holder[at] != heap::kNoNode;
+  };
+  for (; has_holder(start) && length < kFarthest; ++length)
+    start = states_.holder[start];
+  bool whole = !has_holder(start);
+
+  // [0, first_count) from the start, then the last ones up to the node.
+  NodeId path[kShownFirst + kShownLast];
+  size_t shown = std::min(length, kShownFirst + kShownLast);
+  size_t left_out = length - shown;
+  NodeId at = node;
+  for (size_t i = length; i-- > 0; at = states_.holder[at]) {
+    if (i < kShownFirst)
+      path[i] = at;
+    else if (i - left_out >= kShownFirst && i >= left_out)
+      path[i - left_out] = at;
+  }
+
+  Text text;
+  if (!whole)
+    text.Append("… → ");
+  else if (states_.of[node] == State::kInFlight)
+    AppendFrame(text, start);
+  else
+    AppendStart(text, start);
+  bool folded = false;
+  for (size_t i = 0; i < shown; ++i) {
+    if (!folded) {
+      if (i > 0) text.Append(" → ");
+      text.Append(strings_.text(labels_.LabelOf(path[i])));
+    }
+    folded = false;
+    if (i + 1 == shown) break;
+    if (left_out > 0 && i + 1 == kShownFirst) {
+      text.Append(" → … (").Append(int64_t(left_out)).Append(" more)");
+      continue;
+    }
+    folded = IsFolded(path[i], path[i + 1]);
+    if (folded) continue;
+    std::string_view name =
+        strings_.text(labels_.EdgeName({path, shown}, i, path[i + 1]));
+    if (name.starts_with("local ")) text.Append(" ");
+    text.Append(name);
+  }
+  return strings_.Intern(text.text());
+}
+
+void Holders::AppendStart(Text& text, NodeId start) const {
+  auto modules = walk_.modules();
+  if (std::find(modules.begin(), modules.end(), start) != modules.end()) return;
+  if ((walk_.flags()[start] & heap::kNamedRoot) != 0) {
+    for (const Root& root : walk_.roots()) {
+      if (root.node != start) continue;
+      switch (root.kind) {
+        case RootKind::kInterpreter:
+          text.Append("interpreter → ");
+          return;
+        case RootKind::kThread:
+          text.Append("thread ").Append(int64_t(root.of)).Append(" → ");
+          return;
+        case RootKind::kAtExit:
+          text.Append("atexit → ");
+          return;
+        case RootKind::kStatic:
+          text.Append("static data of ").Append(strings_.text(root.of));
+          text.Append(" → ");
+          return;
+      }
+    }
+  }
+  int64_t references = walk_.Unexplained(start);
+  if ((walk_.flags()[start] & heap::kHeldOutside) == 0 || references <= 0)
+    return;
+  text.Append("held from C: ").Append(references);
+  text.Append(references == 1 ? " reference → " : " references → ");
+}
+
+void Holders::AppendFrame(Text& text, NodeId start) {
+  const Layout& layout = *runtime_.layout;
+  int index = walk_.FrameHolding(start);
+  if (index < 0) return;
+  const RunningFrame& frame = walk_.frames().frames[size_t(index)];
+  const PyObject* code = ReadObject(frame.iframe, layout.iframe_code);
+  FunctionNames names = labels_.NamesOf(code);
+  text.Append("thread ").Append(int64_t(frame.native_thread_id));
+  text.Append(", ").Append(strings_.text(names.function)).Append(" (");
+  text.Append(strings_.text(names.file)).Append(":");
+  text.Append(LineOfInterpreterFrame(layout, frame.iframe)).Append("): ");
+  const PyObject* locals = ReadObject(code, layout.code_locals_names);
+  auto count = Read<int64_t>(locals, kObjectSize);
+  for (int64_t i = 0; i < count; ++i) {
+    if (ReadObject(frame.iframe, layout.iframe_localsplus + 8 * i) !=
+        walk_.object(start))
+      continue;
+    text.Append("local ");
+    text.set_end(AppendText(layout, ReadObject(locals, kTupleItems + 8 * i),
+                            text.end(), text.limit()));
+    text.Append(" → ");
+    return;
+  }
+}
+
+}  // namespace inspector
