@@ -1,0 +1,139 @@
+#pragma once
+
+#include <span>
+
+#include "inspector/graph/heap_file_format.h"
+#include "inspector/graph/states.h"
+
+namespace heap {
+
+/// What of a heap file has been written: all that somebody else needs to go on
+/// writing it. The child begins it, the agent ends it.
+struct HeapFileProgress {
+  uint64_t offset = 0;
+  uint32_t section_count = 0;
+  SectionEntry sections[kSectionKinds + 1] =
+      {};  // One to spare: being written.
+};
+
+/// Writes a heap file front to back to a descriptor, which may be a pipe.
+/// For the child: no malloc, no lock, no exception; one buffer inside the
+/// object, plain write().
+class HeapFileWriter {
+ public:
+  /// Writes all bytes or returns false.
+  using Write = bool (*)(void* context, int descriptor, const char* bytes,
+                         size_t size);
+  static bool WriteAll(void* context, int descriptor, const char* bytes,
+                       size_t size);
+
+  explicit HeapFileWriter(int descriptor, Write write = WriteAll,
+                          void* context = nullptr);
+  /// Goes on where another writer to the same open file has stopped.
+  HeapFileWriter(int descriptor, const HeapFileProgress& progress,
+                 Write write = WriteAll, void* context = nullptr);
+  HeapFileWriter(const HeapFileWriter&) = delete;
+  HeapFileWriter& operator=(const HeapFileWriter&) = delete;
+
+  /// Each kind once; sections do not nest.
+  void Begin(SectionKind kind, uint32_t element_bytes);
+  template <typename T>
+  void Put(const T& element) {
+    static_assert(std::is_trivially_copyable_v<T>);
+    PutBytes(&element, sizeof element);
+  }
+  void PutBytes(const void* bytes, size_t size);
+  void End();
+
+  template <typename T>
+  void PutSection(SectionKind kind, std::span<const T> elements) {
+    Begin(kind, sizeof(T));
+    PutBytes(elements.data(), elements.size_bytes());
+    End();
+  }
+
+  /// Between sections: empties the buffer, so that somebody else can go on.
+  bool Pause();
+  /// Ends the file. False if any write has failed.
+  bool Finish();
+  bool ok() const { return ok_; }
+  const HeapFileProgress& progress() const { return progress_; }
+
+ private:
+  static constexpr size_t kBufferBytes = size_t{1} << 16;
+  void Sum();
+  void Flush();
+
+  int descriptor_;
+  Write write_;
+  void* context_;
+  bool ok_ = true;
+  HeapFileProgress progress_;
+  size_t used_ = 0;
+  size_t summed_ = 0;  // Of the buffer, how much the checksum has.
+  uint64_t section_bytes_ = 0;
+  alignas(8) char buffer_[kBufferBytes];
+};
+
+/// The columns of a heap that are there already, one element per node but for
+/// the edges.
+struct HeapColumns {
+  std::span<const uint64_t> addresses;
+  std::span<const uint32_t> types;
+  std::span<const uint8_t> flags;
+  std::span<const State> states;
+  std::span<const uint8_t> never;
+  std::span<const uint32_t> first_edge;
+  std::span<const Edge> edges;
+};
+
+/// Writes the sections of nodes and edges. `size_of(node)` and
+/// `count_of(node)` give bytes and counted references (kImmortalCount: not
+/// counted); `names_of(node, put)` calls `put(EdgeName)` once for every edge of
+/// the node, in their order.
+template <typename SizeOf, typename CountOf, typename NamesOf>
+void WriteColumns(HeapFileWriter& writer, const HeapColumns& columns,
+                  SizeOf size_of, CountOf count_of, NamesOf names_of) {
+  writer.PutSection(SectionKind::kAddresses, columns.addresses);
+  writer.PutSection(SectionKind::kNodeTypes, columns.types);
+  auto count = static_cast<NodeId>(columns.types.size());
+  uint32_t large = 0;
+  writer.Begin(SectionKind::kSizes, 4);
+  for (NodeId node = 0; node < count; ++node) {
+    uint64_t size = size_of(node);
+    writer.Put(size < kLargeSizeBit ? uint32_t(size) : kLargeSizeBit | large++);
+  }
+  writer.End();
+  writer.Begin(SectionKind::kLargeSizes, 8);
+  for (NodeId node = 0; large > 0 && node < count; ++node)
+    if (uint64_t size = size_of(node); size >= kLargeSizeBit) writer.Put(size);
+  writer.End();
+  writer.Begin(SectionKind::kCounts, 4);
+  for (NodeId node = 0; node < count; ++node)
+    writer.Put(static_cast<uint32_t>(count_of(node)));
+  writer.End();
+  writer.PutSection(SectionKind::kFlags, columns.flags);
+  writer.Begin(SectionKind::kStates, 1);
+  for (NodeId node = 0; node < count; ++node)
+    writer.Put(static_cast<uint8_t>(uint8_t(columns.states[node]) |
+                                    (columns.never[node] ? kNeverBit : 0)));
+  writer.End();
+  writer.PutSection(SectionKind::kFirstEdges, columns.first_edge);
+  writer.PutSection(SectionKind::kEdges, columns.edges);
+  writer.Begin(SectionKind::kEdgeNames, 4);
+  for (NodeId node = 0; node < count; ++node) {
+    uint32_t left = columns.first_edge[node + 1] - columns.first_edge[node];
+    names_of(node, [&](EdgeName name) {
+      if (left == 0) return;  // A name without an edge.
+      writer.Put(name);
+      --left;
+    });
+    for (; left > 0; --left) writer.Put(EdgeName());
+  }
+  writer.End();
+}
+
+/// The sections of texts; when all are known.
+void WriteStrings(HeapFileWriter& writer, const StringTable& strings);
+
+}  // namespace heap

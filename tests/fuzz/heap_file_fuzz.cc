@@ -1,0 +1,44 @@
+// libFuzzer over the reader of heap files. Most inputs are a file whose
+// sections were altered one at a time and which was put together again with
+// right checksums; one in eight is altered blindly.
+
+#include <random>
+
+#include "tests/fuzz/read_any.h"
+#include "tests/fuzz/sections.h"
+#include "tests/graph/synthetic_heap.h"
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  thread_local std::vector<uint64_t> words;
+  words.resize((size + 7) / 8);
+  if (size > 0) std::memcpy(words.data(), data, size);
+  heap::ReadAny({reinterpret_cast<const char*>(words.data()), size});
+  return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size,
+                                          size_t most, unsigned seed) {
+  std::minstd_rand random(seed);
+  std::vector<heap::Section> sections =
+      heap::TakeApart({reinterpret_cast<const char*>(data), size});
+  if (random() % 8 == 0) return LLVMFuzzerMutate(data, size, most);
+  if (sections.size() < heap::kSectionKinds && random() % 4 != 0) {
+    static const std::vector<uint64_t> whole = heap::SmallHeap().Write();
+    sections = heap::TakeApart(heap::SyntheticHeap::Bytes(whole));
+  }
+  if (sections.empty()) return LLVMFuzzerMutate(data, size, most);
+  heap::Section& section = sections[random() % sections.size()];
+  size_t length = section.bytes.size();
+  size_t room = length + 64;
+  section.bytes.resize(room);
+  size_t changed = LLVMFuzzerMutate(
+      reinterpret_cast<uint8_t*>(section.bytes.data()), length, room);
+  // Most alterations keep the length: all columns must agree on it.
+  section.bytes.resize(random() % 4 == 0 ? changed : length);
+  std::string file = heap::PutTogether(sections);
+  if (file.size() > most) return LLVMFuzzerMutate(data, size, most);
+  std::memcpy(data, file.data(), file.size());
+  return file.size();
+}
