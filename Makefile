@@ -55,6 +55,16 @@ test: test-packages build $(ENVIRONMENTS:%=environment-%)
 	@cmake --build --preset asan --target graph_test collector_test
 	@echo 'test: C++ tests under the sanitizers, waiting for ctest'
 	@ctest --test-dir build/asan -j$(JOBS) --output-on-failure
+	@if ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a \
+	    >/dev/null 2>&1; then \
+	    echo 'test: fuzzing the reader of heap files, 10 s'; \
+	    cmake --preset fuzz $(CMAKE_ARGS) >/dev/null && \
+	    cmake --build --preset fuzz --target heap_file_fuzz && \
+	    { build/fuzz/bin/heap_file_fuzz -max_total_time=10 -max_len=8192 \
+	        -artifact_prefix=build/fuzz/ >build/fuzz/log 2>&1 || \
+	        { tail -40 build/fuzz/log >&2; exit 1; }; }; \
+	else echo 'test: no fuzzing, clang-14 and libclang-rt-14-dev are missing'; \
+	fi
 	@echo 'test: live processes and the demo path, waiting for pytest (minutes)'
 	@build/venvs/tests/bin/python -m pytest tests $(PYTEST_ARGS)
 

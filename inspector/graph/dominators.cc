@@ -5,9 +5,11 @@
 // is near in the graph near in memory. Names as in the paper: `semi`,
 // `ancestor`, `label`, `bucket`, EVAL, LINK; numbers start with the roots.
 //
-// Two things differ. A node whose semidominator is its parent is dominated by
-// it and needs no bucket. And a compressed node keeps the semidominator of its
-// label beside it, which saves the paper's one far look per step.
+// Three things differ. Edges of the search tree are not looked at again: the
+// parent is where the search for a semidominator starts. A node whose
+// semidominator is its parent is dominated by it and needs no bucket. And a
+// compressed node keeps the semidominator of its label beside it, which saves
+// the paper's one far look per step.
 
 #include "inspector/graph/dominators.h"
 
@@ -123,9 +125,16 @@ class LengauerTarjan {
   }
 
  private:
+  struct NumberedEdge {
+    uint32_t referrer;
+    uint32_t referent;
+  };
+
   bool IsRoot(uint32_t w) const { return w == 0 || w == live_end_; }
 
-  /// Numbers what `entries` reach, in preorder under a root of its own.
+  /// Numbers what `entries` reach, in preorder under a root of its own. Edges
+  /// that are not of the search tree are noted on the way, while both numbers
+  /// are at hand; those from garbage to what lives are none.
   void Search(const std::vector<NodeId>& entries, NodeId root) {
     struct Step {
       uint32_t number;
@@ -137,56 +146,45 @@ class LengauerTarjan {
     node_[next_] = root;
     parent_[next_] = next_;
     ++next_;
-    auto enter = [&](NodeId node, uint32_t parent) {
+    auto visit = [&](NodeId node, uint32_t referrer) {
+      uint32_t number = number_[node];
+      if (number != kUnseen) {
+        if (number > root_number && number != referrer)
+          edges_.push_back({referrer, number});
+        return;
+      }
       auto referents = graph_.Referents(node);
       number_[node] = next_;
       node_[next_] = node;
-      parent_[next_] = parent;
-      path.push_back(
-          {next_, referents.data(), referents.data() + referents.size()});
+      parent_[next_] = referrer;
+      if (!referents.empty())
+        path.push_back(
+            {next_, referents.data(), referents.data() + referents.size()});
       ++next_;
     };
     for (NodeId entry : entries) {
-      if (number_[entry] == kUnseen) enter(entry, root_number);
+      visit(entry, root_number);
       while (!path.empty()) {
         Step& step = path.back();
-        if (step.next == step.end) {
-          path.pop_back();
-          continue;
-        }
         NodeId referent = (step.next++)->referent();
-        if (number_[referent] == kUnseen) enter(referent, step.number);
+        uint32_t referrer = step.number;
+        if (step.next == step.end) path.pop_back();
+        visit(referent, referrer);
       }
     }
-    // Entries keep a second referrer, the root, though another led to them.
-    entered_.resize(next_, 0);
-    for (NodeId entry : entries)
-      if (number_[entry] >= root_number) entered_[number_[entry]] = 1;
   }
 
-  /// Compressed rows of referrers, both ends as numbers. Tree edges to the
-  /// parent add nothing and are left out, as are edges from garbage to what
-  /// lives.
+  /// Puts the noted edges into compressed rows of referrers.
   void ListReferrers() {
     first_referrer_.assign(next_ + 1, 0);
-    auto for_each = [this](auto use) {
-      for (uint32_t v = 0; v < next_; ++v) {
-        if (IsRoot(v)) continue;
-        for (Edge edge : graph_.Referents(node_[v])) {
-          uint32_t w = number_[edge.referent()];
-          if (parent_[w] == v || w == v) continue;
-          if (v > live_end_ && w < live_end_) continue;
-          use(v, w);
-        }
-      }
-    };
-    for_each([this](uint32_t, uint32_t w) { ++first_referrer_[w + 1]; });
-    for (uint32_t w = 0; w < next_; ++w)
-      first_referrer_[w + 1] += first_referrer_[w];
-    referrers_.resize(first_referrer_[next_]);
-    std::vector<uint32_t> fill(first_referrer_.begin(),
-                               first_referrer_.end() - 1);
-    for_each([&](uint32_t v, uint32_t w) { referrers_[fill[w]++] = v; });
+    for (const NumberedEdge& edge : edges_) ++first_referrer_[edge.referent];
+    uint32_t end = 0;
+    for (uint32_t& first : first_referrer_) first = end += first;
+    referrers_.resize(edges_.size());
+    // From the back, so that each row's end moves to where the row begins.
+    for (const NumberedEdge& edge : edges_)
+      referrers_[--first_referrer_[edge.referent]] = edge.referrer;
+    std::vector<NumberedEdge>().swap(edges_);
   }
 
   struct Forest {
@@ -222,7 +220,6 @@ class LengauerTarjan {
     dominator_.resize(next_);
     forest_.resize(next_);
     bucket_.assign(next_, kUnseen);  // First of those with this semi.
-    next_in_bucket_.assign(next_, kUnseen);
     for (uint32_t v = 0; v < next_; ++v) forest_[v] = {parent_[v], v, v};
     for (uint32_t w = next_; w-- > 0;) {
       // Here all numbers above w are linked: their ancestors are the parents.
@@ -234,7 +231,6 @@ class LengauerTarjan {
       DrainBucket(w, w + 1);
       uint32_t parent = parent_[w];
       uint32_t semi = parent;
-      if (entered_[w] != 0) semi = w > live_end_ ? live_end_ : 0;
       for (uint32_t at = first_referrer_[w]; at < first_referrer_[w + 1];
            ++at) {
         uint32_t v = referrers_[at];
@@ -246,7 +242,7 @@ class LengauerTarjan {
       if (semi == parent) {
         dominator_[w] = parent;
       } else {
-        next_in_bucket_[w] = bucket_[semi];
+        dominator_[w] = bucket_[semi];  // Until drained: the next in there.
         bucket_[semi] = w;
       }
     }
@@ -254,9 +250,11 @@ class LengauerTarjan {
 
   /// Once all of w's subtree is linked, and w itself is not.
   void DrainBucket(uint32_t w, uint32_t linked) {
-    for (uint32_t v = bucket_[w]; v != kUnseen; v = next_in_bucket_[v]) {
+    for (uint32_t v = bucket_[w]; v != kUnseen;) {
+      uint32_t next = dominator_[v];
       const Forest& least = Eval(v, linked);
       dominator_[v] = least.semi_of_label < w ? least.label : w;
+      v = next;
     }
   }
 
@@ -265,7 +263,7 @@ class LengauerTarjan {
   std::vector<uint32_t> number_;  // By node, from here on by number.
   std::vector<NodeId> node_;
   std::vector<uint32_t> parent_;
-  std::vector<uint8_t> entered_;
+  std::vector<NumberedEdge> edges_;
   uint32_t next_ = 0;
   uint32_t live_end_ = 0;  // The number of the floating root.
   std::vector<uint32_t> first_referrer_;
@@ -273,7 +271,6 @@ class LengauerTarjan {
   std::vector<uint32_t> semi_;
   std::vector<uint32_t> dominator_;
   std::vector<uint32_t> bucket_;
-  std::vector<uint32_t> next_in_bucket_;
   std::vector<Forest> forest_;
   std::vector<uint32_t> way_;
 };

@@ -41,7 +41,7 @@ struct Dominators {
 };
 
 /// Every node must be reached from the entries. O(edges · log nodes) at worst,
-/// nearly linear on heaps; 40 bytes a node and 4 an edge of scratch, no
+/// nearly linear on heaps; 40 bytes a node and 12 an edge of scratch, no
 /// recursion.
 Dominators FindDominators(const HeapGraph& graph, const Entries& entries);
 
