@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -18,6 +19,7 @@
 #include <stdexcept>
 
 #include "inspector/agent/json_writer.h"
+#include "inspector/agent/signal_trigger.h"
 
 namespace inspector {
 namespace {
@@ -30,19 +32,33 @@ constexpr int kNoDescriptorsMs = 1000;
 // alone unless somebody asks for a snapshot (design, Decisions).
 constexpr int64_t kSlowMallocUs = 10'000;
 
-/// One sentence on the service's stderr; nothing to do if that fails.
-void Complain(const std::string& sentence) {
-  std::string line = "cyclescope: " + sentence + "\n";
-  (void)!write(STDERR_FILENO, line.data(), line.size());
+std::string OutputOf(const Settings& settings) {
+  if (settings.out_is_stderr) return {};
+  return settings.out.empty() ? settings.directory : settings.out;
 }
 
 }  // namespace
+
+void SnapshotOrder::Fulfil(std::string reply) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  reply_ = std::move(reply);
+  done_ = true;
+  changed_.notify_all();
+}
+
+bool SnapshotOrder::WaitFor(int milliseconds) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::milliseconds(milliseconds),
+                           [this] { return done_; });
+}
 
 Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
     : runtime_(std::move(runtime)),
       settings_(std::move(settings)),
       path_(std::move(path)),
-      owner_pid_(getpid()) {
+      owner_pid_(getpid()),
+      output_(OutputOf(settings_), owner_pid_),
+      memory_(settings_.at_percent) {
   socket_path_ = settings_.directory + "/cyclescope-" +
                  std::to_string(owner_pid_) + ".sock";
   listener_ = Listen(socket_path_);
@@ -56,14 +72,20 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
   if (settings_.every_seconds > 0)
     next_report_us_ = MonotonicMicroseconds() +
                       static_cast<int64_t>(settings_.every_seconds * 1e6);
+  if (settings_.signal != 0) {
+    std::string refusal = CatchSignal(settings_.signal, wake_.number());
+    if (!refusal.empty()) Complain(refusal);
+  }
+  if (!memory_.reason().empty()) Complain(memory_.reason());
 }
 
 Agent::~Agent() {
   Stop();
-  RemoveSocket();
+  Leave();
 }
 
-void Agent::RemoveSocket() {
+void Agent::Leave() {
+  ReleaseSignal();
   listener_.Close();
   if (getpid() == owner_pid_) unlink(socket_path_.c_str());
 }
@@ -87,10 +109,22 @@ bool Agent::Start() {
   return running_;
 }
 
-void Agent::TellToStop() {
-  stop_.store(true);
+void Agent::Wake() {
   uint64_t one = 1;
   (void)!write(wake_.number(), &one, sizeof one);
+}
+
+void Agent::TellToStop() {
+  stop_.store(true);
+  Wake();
+}
+
+std::shared_ptr<SnapshotOrder> Agent::Order(std::vector<std::string> watch) {
+  auto order = std::make_shared<SnapshotOrder>(std::move(watch));
+  std::lock_guard<std::mutex> lock(orders_mutex_);
+  orders_.push_back(order);
+  Wake();
+  return order;
 }
 
 void Agent::Stop() {
@@ -160,11 +194,13 @@ int Agent::PollTimeoutMs() const {
       clients_.begin(), clients_.end(),
       [](const auto& client) { return client->connection.has_line(); });
   int64_t wait_us = request ? 0 : output ? 500'000 : -1;
-  if (next_report_us_ > 0) {
-    int64_t until =
-        std::max<int64_t>(0, next_report_us_ - MonotonicMicroseconds());
+  int64_t now = MonotonicMicroseconds();
+  auto wake_at = [&](int64_t moment_us) {
+    int64_t until = std::max<int64_t>(0, moment_us - now);
     wait_us = wait_us < 0 ? until : std::min(wait_us, until);
-  }
+  };
+  if (next_report_us_ > 0) wake_at(next_report_us_);
+  if (memory_.watches()) wake_at(memory_.next_us());
   if (wait_us <= 0) return static_cast<int>(wait_us);
   return static_cast<int>(
       std::min<int64_t>(wait_us / 1000 + 1, std::numeric_limits<int>::max()));
@@ -177,6 +213,8 @@ void Agent::Loop() {
     for (auto& client : clients_)
       if (!client->request.empty() && !Serve(*client, 0)) client.reset();
     std::erase(clients_, nullptr);
+    ServeOrders();
+    ServeTriggers();
     if (stop_.load()) return;
     waits.clear();
     waits.push_back({wake_.number(), POLLIN, 0});
@@ -189,12 +227,13 @@ void Agent::Loop() {
     int ready = poll(waits.data(), waits.size(), PollTimeoutMs());
     if (ready < 0 && errno != EINTR) return;
     if (stop_.load()) return;
+    uint64_t wakes = 0;
+    if (waits[0].revents != 0)
+      (void)!read(wake_.number(), &wakes, sizeof wakes);
     for (size_t i = 0; i < clients_.size(); ++i)
       if (!Serve(*clients_[i], waits[i + 2].revents)) clients_[i].reset();
     std::erase(clients_, nullptr);
     if ((waits[1].revents & POLLIN) != 0) Accept();
-    if (next_report_us_ > 0 && MonotonicMicroseconds() >= next_report_us_)
-      WritePeriodicReport();
   }
 }
 
@@ -284,10 +323,12 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
   ChildSnapshot snapshot = TakeChildSnapshot(runtime_, watch, ids_descriptor,
                                              kDeadlineSeconds, stop_);
   if (snapshot.aborted) return {};
-  if (!snapshot.error.empty()) return ErrorReport(snapshot.error);
+  if (!snapshot.error.empty()) return ErrorReport(snapshot.error, trigger);
   std::optional<MallocFigures> malloc;
   std::string_view reason = "another allocator than glibc's serves the process";
-  if (malloc_is_slow_ && std::strcmp(trigger, "request") != 0) {
+  bool asked = std::strcmp(trigger, "request") == 0 ||
+               std::strcmp(trigger, "python") == 0;
+  if (malloc_is_slow_ && !asked) {
     reason = "mallinfo2 took over 10 ms before and is left to requests";
   } else {
     malloc = ReadMalloc();
@@ -298,44 +339,42 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
                         reason);
 }
 
-/// CYCLESCOPE_EVERY: one file a report, whole or not there.
-void Agent::WritePeriodicReport() {
-  std::string report = Snapshot(settings_.watch, -1, "interval");
-  if (report.empty()) return;  // Stopped; due again at once after the restart.
+void Agent::ServeOrders() {
+  for (;;) {
+    std::shared_ptr<SnapshotOrder> order;
+    {
+      std::lock_guard<std::mutex> lock(orders_mutex_);
+      if (orders_.empty()) return;
+      order = orders_.front();
+    }
+    std::string reply = Snapshot(order->watch(), -1, "python");
+    if (reply.empty()) return;  // Stopped: again after the restart.
+    order->Fulfil(std::move(reply));
+    std::lock_guard<std::mutex> lock(orders_mutex_);
+    orders_.pop_front();
+  }
+}
+
+void Agent::ServeTriggers() {
+  signal_is_due_ |= TakeSignal();
+  if (signal_is_due_ && WriteReport("signal")) signal_is_due_ = false;
   int64_t now = MonotonicMicroseconds();
-  auto step = static_cast<int64_t>(settings_.every_seconds * 1e6);
-  while (next_report_us_ <= now) next_report_us_ += step;
-  const std::string& directory =
-      settings_.out.empty() ? settings_.directory : settings_.out;
-  char number[16];
-  std::snprintf(number, sizeof number, "%05d", ++report_number_);
-  std::string path = directory + "/cyclescope-" + std::to_string(owner_pid_) +
-                     "-" + number + ".json";
-  std::string temporary = path + ".tmp";
-  // The name can be guessed and the directory may be everybody's: never write
-  // through a link that somebody has put there.
-  unlink(temporary.c_str());
-  Descriptor file(::open(temporary.c_str(),
-                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                         0600));
-  report += '\n';
-  bool written = file.open();
-  for (size_t done = 0; written && done < report.size();) {
-    ssize_t size =
-        write(file.number(), report.data() + done, report.size() - done);
-    written = size > 0;
-    if (written) done += static_cast<size_t>(size);
+  if (memory_.watches() && now >= memory_.next_us())
+    memory_is_due_ |= memory_.Look(now);
+  if (memory_is_due_ && WriteReport("memory")) memory_is_due_ = false;
+  if (next_report_us_ > 0 && now >= next_report_us_ &&
+      WriteReport("interval")) {
+    auto step = static_cast<int64_t>(settings_.every_seconds * 1e6);
+    now = MonotonicMicroseconds();
+    while (next_report_us_ <= now) next_report_us_ += step;
   }
-  written = written && rename(temporary.c_str(), path.c_str()) == 0;
-  if (written || report_failed_) {
-    if (!written) unlink(temporary.c_str());
-    return;
-  }
-  report_failed_ = true;  // Said once; the service's log is not ours.
-  Complain("the report " + path +
-           " cannot be written: " + std::strerror(errno) +
-           "; make room or name another directory in CYCLESCOPE_OUT");
-  unlink(temporary.c_str());
+}
+
+bool Agent::WriteReport(const char* trigger) {
+  std::string report = Snapshot(settings_.watch, -1, trigger);
+  if (report.empty()) return false;
+  output_.Write(report, trigger);
+  return true;
 }
 
 std::string Agent::PingReport() const {
@@ -358,14 +397,23 @@ std::string Agent::SettingsReport() const {
   json.BeginObject();
   json.Key("settings").BeginObject();
   json.Field("dir", settings_.directory);
-  json.Field("out",
-             settings_.out.empty() ? settings_.directory : settings_.out);
+  std::string out = OutputOf(settings_);
+  json.Field("out", out.empty() ? "stderr" : out);
+  json.Field("keep", ReportOutput::kKeep);
   json.Field("every_ms", static_cast<int64_t>(settings_.every_seconds * 1000));
   json.Key("watch").BeginArray();
   for (const std::string& type : settings_.watch) json.String(type);
   json.EndArray();
   json.Field("children", settings_.children);
-  json.Key("allow").BeginArray().EndArray();
+  json.Field("signal", SignalName(settings_.signal));
+  json.Field("signal_taken", SignalIsTaken());
+  char at[32];
+  std::snprintf(at, sizeof at, "%g%%", settings_.at_percent);
+  json.Field("at", memory_.watches() ? at : memory_.reason());
+  json.Field("memory_percent", static_cast<int>(memory_.percent()));
+  json.Key("allow").BeginArray();
+  for (const std::string& request : settings_.allow) json.String(request);
+  json.EndArray();
   json.EndObject();
   json.EndObject();
   return std::string(json.text());

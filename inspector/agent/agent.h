@@ -3,19 +3,41 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "inspector/agent/connection.h"
+#include "inspector/agent/memory_trigger.h"
 #include "inspector/agent/report.h"
+#include "inspector/agent/report_output.h"
 #include "inspector/agent/settings.h"
 
 namespace inspector {
 
+/// A snapshot that a thread of the service itself asks for, and waits for.
+class SnapshotOrder {
+ public:
+  SnapshotOrder(std::vector<std::string> watch) : watch_(std::move(watch)) {}
+  const std::vector<std::string>& watch() const { return watch_; }
+  void Fulfil(std::string reply);
+  /// True when the reply is there; false after `milliseconds`.
+  bool WaitFor(int milliseconds);
+  const std::string& reply() const { return reply_; }
+
+ private:
+  std::vector<std::string> watch_;
+  std::string reply_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+};
+
 /// The thread in the service that waits for requests on the socket and for the
-/// interval, and has snapshots taken. A plain native thread: Python never sees
+/// triggers, and has snapshots taken. A plain native thread: Python never sees
 /// it, and it blocks all signals, so that the service's own threads get them.
 class Agent {
  public:
@@ -37,8 +59,10 @@ class Agent {
   /// order of what other threads do, is left alone; one that waits for the GIL
   /// does not.
   bool StopWithin(int milliseconds);
+  /// Has a snapshot taken by the thread, when it runs.
+  std::shared_ptr<SnapshotOrder> Order(std::vector<std::string> watch);
   /// The last act of a process that ends in order.
-  void RemoveSocket();
+  void Leave();
   /// In the child of a fork: there is no thread here and its memory may be in
   /// any state. Closes what was inherited; the object must not be used after.
   void AbandonInChild();
@@ -55,6 +79,7 @@ class Agent {
     Descriptor descriptor;  // Came with it.
   };
 
+  void Wake();
   void TellToStop();
   /// Waits until the kernel counts the joined thread no more.
   void Forget();
@@ -67,7 +92,11 @@ class Agent {
   std::string Answer(const std::string& request, const Descriptor& descriptor);
   std::string Snapshot(const std::vector<std::string>& watch,
                        int ids_descriptor, const char* trigger);
-  void WritePeriodicReport();
+  /// Reports on what has come due. Nothing is lost by a stop meanwhile.
+  void ServeTriggers();
+  void ServeOrders();
+  /// False if the thread was told to stop meanwhile.
+  bool WriteReport(const char* trigger);
   int PollTimeoutMs() const;
   std::string SettingsReport() const;
   std::string PingReport() const;
@@ -88,9 +117,13 @@ class Agent {
   bool running_ = false;
   std::atomic<bool> stop_{false};
   bool malloc_is_slow_ = false;
+  ReportOutput output_;
+  MemoryTrigger memory_;
   int64_t next_report_us_ = 0;
-  int report_number_ = 0;
-  bool report_failed_ = false;
+  bool signal_is_due_ = false;
+  bool memory_is_due_ = false;
+  std::mutex orders_mutex_;
+  std::deque<std::shared_ptr<SnapshotOrder>> orders_;
 };
 
 }  // namespace inspector

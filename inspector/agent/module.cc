@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "inspector/agent/agent.h"
+#include "inspector/agent/signal_trigger.h"
 #include "inspector/cpython/py_ref.h"
 
 namespace inspector {
@@ -72,7 +73,7 @@ PyObject* AtExit(PyObject*, PyObject*) {
   Agent* agent = std::exchange(the_agent, nullptr);
   if (agent == nullptr) Py_RETURN_NONE;
   StopThread(*agent);
-  agent->RemoveSocket();
+  agent->Leave();
   Py_RETURN_NONE;
 }
 
@@ -107,13 +108,17 @@ PyObject* AfterForkInChild(PyObject*, PyObject*) {
   Settings settings = agent->settings();
   std::vector<std::string> path = agent->path();
   agent->AbandonInChild();  // Its memory is left: the thread may have held it.
-  if (settings.children == "none") Py_RETURN_NONE;
+  if (settings.children == "none") {
+    ReleaseSignal();
+    Py_RETURN_NONE;
+  }
   try {
     the_agent =
         new Agent(std::move(runtime), std::move(settings), std::move(path));
     Py_AddPendingCall(StartLater, nullptr);
   } catch (const std::exception&) {
     the_agent = nullptr;  // A worker without an agent still works.
+    ReleaseSignal();
   }
   Py_RETURN_NONE;
 }

@@ -62,6 +62,7 @@ ProcessMemory ReadProcessMemory() {
   memory.file = KibibytesAfter(status, "RssFile:");
   memory.shared = KibibytesAfter(status, "RssShmem:");
   memory.swap = KibibytesAfter(status, "VmSwap:");
+  memory.address_space = KibibytesAfter(status, "VmSize:");
   memory.threads = NumberAfter(status, "Threads:");
   return memory;
 }

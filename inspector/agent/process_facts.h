@@ -15,6 +15,7 @@ struct ProcessMemory {
   std::optional<int64_t> file;
   std::optional<int64_t> shared;
   std::optional<int64_t> swap;
+  std::optional<int64_t> address_space;
   std::optional<int64_t> threads;
 };
 ProcessMemory ReadProcessMemory();

@@ -178,11 +178,18 @@ std::string SampleReport(const Runtime& runtime) {
   return document.Take();
 }
 
-std::string ErrorReport(std::string_view sentence) {
+std::string ErrorReport(std::string_view sentence, std::string_view trigger) {
   Document document;
-  document.json().BeginObject();
-  document.json().Field("error", sentence);
-  document.json().EndObject();
+  JsonWriter& json = document.json();
+  json.BeginObject();
+  json.Field("error", sentence);
+  if (trigger != "request") {
+    json.Key("taken").BeginObject();
+    json.Field("at", TimeNow());
+    json.Field("trigger", trigger);
+    json.EndObject();
+  }
+  json.EndObject();
   return document.Take();
 }
 

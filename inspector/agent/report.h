@@ -33,7 +33,8 @@ std::string SampleReport(const Runtime& runtime);
 /// {"gc": …}
 std::string CollectorReport(const Runtime& runtime);
 
-/// {"error": sentence}
-std::string ErrorReport(std::string_view sentence);
+/// {"error": sentence}, for a report by itself with when and why it was tried.
+std::string ErrorReport(std::string_view sentence,
+                        std::string_view trigger = "request");
 
 }  // namespace inspector

@@ -1,7 +1,9 @@
 #include "inspector/agent/settings.h"
 
+#include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -27,7 +29,55 @@ std::vector<std::string> Split(const std::string& text) {
   return parts;
 }
 
+// Whose default is to end the process and which nobody but people sends; the
+// rest means something to the kernel, the shell or the interpreter.
+struct NamedSignal {
+  const char* name;
+  int number;
+};
+constexpr NamedSignal kSignals[] = {
+    {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"HUP", SIGHUP}};
+
+int ParseSignal(const std::string& text) {
+  for (const NamedSignal& signal : kSignals)
+    if (text == signal.name || text == std::string("SIG") + signal.name)
+      return signal.number;
+  throw std::runtime_error("CYCLESCOPE_SIGNAL=" + text +
+                           " cannot be used; USR1, USR2 and HUP can");
+}
+
+double ParsePercent(const std::string& text) {
+  char* end = nullptr;
+  double value = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || std::string(end) != "%" ||
+      !(value >= 1 && value <= 100))
+    throw std::runtime_error("CYCLESCOPE_AT=" + text +
+                             " is no share of the memory limit; write it as "
+                             "80%");
+  return value;
+}
+
+std::vector<std::string> ParseAllow(const std::string& text) {
+  std::vector<std::string> allow = Split(text);
+  for (const std::string& request : allow)
+    if (request != "collect" && request != "trim" && request != "values" &&
+        request != "oracle")
+      throw std::runtime_error("CYCLESCOPE_ALLOW=" + request +
+                               " is not known; collect, trim and values are");
+  return allow;
+}
+
 }  // namespace
+
+bool Settings::Allows(const std::string& request) const {
+  return std::find(allow.begin(), allow.end(), request) != allow.end();
+}
+
+std::string SignalName(int number) {
+  for (const NamedSignal& signal : kSignals)
+    if (signal.number == number) return signal.name;
+  return {};
+}
 
 double ParseDuration(const std::string& variable, const std::string& text) {
   char* end = nullptr;
@@ -69,12 +119,15 @@ Settings ReadSettings() {
                              " cannot be written; name another directory");
   }
   settings.out = Variable("CYCLESCOPE_OUT");
-  if (settings.out == "stderr")
-    throw std::runtime_error(
-        "CYCLESCOPE_OUT=stderr is not supported yet; name a directory");
+  settings.out_is_stderr = settings.out == "stderr";
   std::string every = Variable("CYCLESCOPE_EVERY");
   if (!every.empty())
     settings.every_seconds = ParseDuration("CYCLESCOPE_EVERY", every);
+  std::string signal = Variable("CYCLESCOPE_SIGNAL");
+  if (!signal.empty()) settings.signal = ParseSignal(signal);
+  std::string at = Variable("CYCLESCOPE_AT");
+  if (!at.empty()) settings.at_percent = ParsePercent(at);
+  settings.allow = ParseAllow(Variable("CYCLESCOPE_ALLOW"));
   settings.watch = Split(Variable("CYCLESCOPE_WATCH"));
   if (settings.watch.empty()) settings.watch = {kDefaultWatch};
   std::string children = Variable("CYCLESCOPE_CHILDREN");

@@ -89,14 +89,21 @@ def request(socket_path, name, timeout=60, descriptor=None, **fields):
 
 
 @contextlib.contextmanager
-def running(program, python, directory, arguments=(), options=(), **variables):
+def running(
+    program, python, directory, arguments=(), options=(), says=None, prefix=(), **variables
+):
     """Runs a fixture program, yields it once it says `ready`, lets it end.
 
-    It must still be alive then, exit with 0 and say nothing on stderr.
+    It must still be alive then, exit with 0 and say nothing on stderr, or what
+    the function `says` is true of; `stderr()` gives what it has said so far.
     """
     with tempfile.TemporaryFile("w+") as stderr:
+
+        def said():
+            return os.pread(stderr.fileno(), 1 << 24, 0).decode()
+
         process = subprocess.Popen(
-            [python.path, *options, str(PROGRAMS / program), *map(str, arguments)],
+            [*prefix, python.path, *options, str(PROGRAMS / program), *map(str, arguments)],
             text=True,
             env=environment(directory, **variables),
             stdin=subprocess.PIPE,
@@ -105,14 +112,13 @@ def running(program, python, directory, arguments=(), options=(), **variables):
         )
         try:
             target = Target(process, directory)
+            target.stderr = said
             assert target.read() == "ready"
             yield target
             assert process.poll() is None, "the target died while it was inspected"
             process.stdin.close()
             assert process.wait(timeout=30) == 0
-            stderr.seek(0)
-            said = stderr.read()
-            assert said == "", said
+            assert says(said()) if says else said() == "", said()
         finally:
             process.kill()
             process.wait()

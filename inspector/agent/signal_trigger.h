@@ -1,0 +1,27 @@
+#pragma once
+
+#include <string>
+
+namespace inspector {
+
+/// CYCLESCOPE_SIGNAL. One handler for the process, put in front of what was
+/// there and calling it, so that neither signal.getsignal() nor a handler of
+/// the service's changes. A handler that the service installs later replaces
+/// ours, and we leave it so: put in front of it again, the two of us could call
+/// each other for ever (faulthandler.register with chain=True calls ours).
+///
+/// Called with the GIL held, except for the last two.
+
+/// From now on the signal is noted and `wake`, an eventfd, is written. In a
+/// forked worker it takes over the handler that the fork brought. Returns an
+/// empty text, or a sentence that says why the signal cannot be used.
+std::string CatchSignal(int number, int wake);
+/// Puts back what was there, unless it is not ours any more.
+void ReleaseSignal();
+
+/// True once for all signals that came since the last call.
+bool TakeSignal();
+/// The service has put its own handler in place of ours.
+bool SignalIsTaken();
+
+}  // namespace inspector
