@@ -168,8 +168,8 @@ bool Agent::StopWithin(int milliseconds) {
 void Agent::AbandonInChild() {
   listener_.Close();
   wake_.Close();
-  // The list may have been changing at the fork if the thread ran, as 3.11 lets
-  // it and forks made in C do: its descriptors are then closed by exec only.
+  // The list may have been changing at the fork if the thread ran, as forks made
+  // in C let it: its descriptors are then closed by exec only.
   if (!running_) clients_.clear();
   running_ = false;
 }

@@ -79,11 +79,13 @@ PyObject* AtExit(PyObject*, PyObject*) {
 
 // 3.12 and later warn when a process with several threads forks, and count the
 // kernel's threads: ours must not be there (Modules/posixmodule.c,
-// warn_about_fork_with_threads).
+// warn_about_fork_with_threads). 3.11 frees the other threads' states in the
+// child before it renews the lock that making one takes without the GIL, and
+// would wait for ever if ours was just at that (Python/pystate.c,
+// _PyThreadState_DeleteExcept).
 PyObject* BeforeFork(PyObject*, PyObject*) {
   ++forks_under_way;
-  if (the_agent != nullptr && the_agent->runtime().layout->minor >= 12)
-    StopThread(*the_agent);
+  if (the_agent != nullptr) StopThread(*the_agent);
   Py_RETURN_NONE;
 }
 
