@@ -6,6 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "inspector/graph/edge_name.h"
 #include "inspector/graph/heap_graph.h"
 #include "inspector/graph/strings.h"
 
@@ -94,7 +95,8 @@ struct TypeRecord {
   uint32_t class_count;
 };
 
-/// What a node is called if not by its type. Frames and tracebacks have one.
+/// What a node is called if not by its type: frames, tracebacks, modules and
+/// classes.
 struct LabelRecord {
   NodeId node;
   StringId label;
@@ -102,33 +104,22 @@ struct LabelRecord {
   uint32_t line;      // 0: not known.
 };
 
-/// Where the kind is not worth a name of its own it is kOutside.
-enum class RecordedRoot : uint32_t { kOutside, kModule, kThread, kInterpreter };
-inline constexpr uint32_t kRecordedRoots = 4;
+/// What holds a node from outside the graph.
+enum class RecordedRoot : uint32_t {
+  kOutside,      // C code, by counted references that nothing else explains.
+  kModule,       // An imported module: where a person would start.
+  kFrame,        // A running function.
+  kThread,       // A thread's state.
+  kInterpreter,  // The interpreter's state.
+  kAtExit,       // A function that is called at exit.
+  kStatic,       // The data of a loaded file.
+};
+inline constexpr uint32_t kRecordedRoots = 7;
 
 struct RootRecord {
   NodeId node;
   uint32_t kind;  // RecordedRoot
   StringId name;  // "module insights.core.dr"
-};
-
-/// How a referrer names one of its references.
-class EdgeName {
- public:
-  EdgeName() = default;
-  static EdgeName Text(StringId text) { return EdgeName(text); }
-  static EdgeName Index(uint64_t index) {
-    return EdgeName(index < kIndexBit ? kIndexBit | uint32_t(index) : 0);
-  }
-  bool is_index() const { return (bits_ & kIndexBit) != 0; }
-  uint32_t index() const { return bits_ & ~kIndexBit; }
-  /// Zero if it has no name.
-  StringId text() const { return is_index() ? 0 : bits_; }
-
- private:
-  static constexpr uint32_t kIndexBit = 0x80000000;
-  explicit EdgeName(uint32_t bits) : bits_(bits) {}
-  uint32_t bits_ = 0;
 };
 
 /// A reference count as recorded.
