@@ -320,23 +320,18 @@ std::string Agent::Answer(const std::string& request,
 
 std::string Agent::Snapshot(const std::vector<std::string>& watch,
                             int ids_descriptor, const char* trigger) {
-  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, watch, ids_descriptor,
-                                             kDeadlineSeconds, stop_);
-  if (snapshot.aborted) return {};
-  if (!snapshot.error.empty()) return ErrorReport(snapshot.error, trigger);
-  std::optional<MallocFigures> malloc;
-  std::string_view reason = "another allocator than glibc's serves the process";
+  SnapshotRequest request = {watch, ids_descriptor, kDeadlineSeconds, true};
   bool asked = std::strcmp(trigger, "request") == 0 ||
                std::strcmp(trigger, "python") == 0;
-  if (malloc_is_slow_ && !asked) {
-    reason = "mallinfo2 took over 10 ms before and is left to requests";
-  } else {
-    malloc = ReadMalloc();
-    malloc_is_slow_ = malloc && malloc->took_us > kSlowMallocUs;
-  }
+  request.ask_malloc = !malloc_is_slow_ || asked;
+  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, request, stop_);
+  if (request.ask_malloc)
+    malloc_is_slow_ =
+        snapshot.malloc && snapshot.malloc->took_us > kSlowMallocUs;
+  if (snapshot.aborted) return {};
+  if (!snapshot.error.empty()) return ErrorReport(snapshot.error, trigger);
   if (packages_.empty()) packages_ = ListPackages(path_);
-  return SnapshotReport(identity_, packages_, trigger, snapshot, malloc,
-                        reason);
+  return SnapshotReport(identity_, packages_, trigger, snapshot);
 }
 
 void Agent::ServeOrders() {

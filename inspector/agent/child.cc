@@ -36,8 +36,12 @@ enum class ChildStatus : int {
   kParentGone,
 };
 
-constexpr size_t kReportBytes = size_t{1} << 28;  // Address space, not memory.
+// Address space, not memory: the findings, then the sorted arenas.
+constexpr size_t kReportBytes = size_t{1} << 28;
+constexpr size_t kMostArenas = size_t{1} << 21;
+constexpr size_t kSharedBytes = kReportBytes + kMostArenas * sizeof(uintptr_t);
 constexpr size_t kTypeNameBytes = 256;
+constexpr size_t kMostModules = 8192;
 
 /// Written by the child, read by the agent after the child's end.
 struct Shared {
@@ -46,22 +50,29 @@ struct Shared {
   int64_t cow_bytes;
   int signal;
   HeapSections sections;
+  bool has_pools;
+  PoolFigures pools;
+  ResidentMemory resident;
   char crashed_type[kTypeNameBytes];
 };
 
 char* ReportOf(Shared* shared) { return reinterpret_cast<char*>(shared + 1); }
+std::span<uintptr_t> ArenasOf(Shared* shared) {
+  char* end = reinterpret_cast<char*>(shared) + kReportBytes;
+  return {reinterpret_cast<uintptr_t*>(end), kMostArenas};
+}
 
 /// Memory that both see; gone with the object.
 class SharedMemory {
  public:
   SharedMemory()
       : shared_(static_cast<Shared*>(
-            mmap(nullptr, kReportBytes, PROT_READ | PROT_WRITE,
+            mmap(nullptr, kSharedBytes, PROT_READ | PROT_WRITE,
                  MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {}
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
   ~SharedMemory() {
-    if (ok()) munmap(shared_, kReportBytes);
+    if (ok()) munmap(shared_, kSharedBytes);
   }
   bool ok() const { return shared_ != MAP_FAILED; }
   Shared* get() const { return shared_; }
@@ -177,6 +188,11 @@ int64_t PrivateBytes() {
   CatchCrashes();
   CloseDescriptors(question.ids_descriptor);
   StepBack();
+  Allocator& allocator = *runtime.allocator;
+  allocator.Open(question.arenas, ArenasOf(shared), question.modules);
+  shared->resident = ReadResidentMemory(allocator, question.modules);
+  shared->has_pools = allocator.has_arenas();
+  if (shared->has_pools) shared->pools = allocator.Count();
   heap::Arena arena(memory_limit, OnExhausted);
   HeapReport report(runtime, question, arena);
   child_report = &report;
@@ -237,6 +253,7 @@ CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
     pthread_sigmask(SIG_SETMASK, &all, &previous);
     question.stacks.count = 0;
     NoteStackPointers(runtime, question.stacks);
+    question.arenas = runtime.allocator->Now();
     result.child = static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0));
     result.error = errno;
     if (result.child == 0)
@@ -318,15 +335,8 @@ uint64_t MemoryLimit() {
 
 }  // namespace
 
-int64_t MonotonicMicroseconds() {
-  timespec now = {};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000000L + now.tv_nsec / 1000;
-}
-
 ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
-                                const std::vector<std::string>& watch,
-                                int ids_descriptor, double deadline_seconds,
+                                const SnapshotRequest& request,
                                 const std::atomic<bool>& stop) {
   ChildSnapshot snapshot;
   SharedMemory memory;
@@ -335,9 +345,22 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
                      std::string(std::strerror(errno));
     return snapshot;
   }
-  std::vector<std::string_view> names(watch.begin(), watch.end());
-  HeapQuestion question{names, ids_descriptor, {}};
+  std::vector<std::string_view> names(request.watch.begin(),
+                                      request.watch.end());
+  std::vector<AddressRange> modules(kMostModules);
+  modules.resize(ListModuleData(modules));
+  HeapQuestion question{names, request.ids_descriptor, {}, {}, modules};
   uint64_t limit = MemoryLimit();
+  // As late as possible, so that all figures are of one moment.
+  snapshot.malloc_reason =
+      "mallinfo2 took over 10 ms before and is left to "
+      "requests";
+  if (request.ask_malloc) {
+    snapshot.malloc_reason =
+        "another allocator than glibc's serves the process";
+    snapshot.malloc = ReadMalloc();
+  }
+  snapshot.memory = ReadProcessMemory();
 
   CloneResult clone = {};
   constexpr int kTries = 200;  // A collection takes seconds at the most.
@@ -368,14 +391,16 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
 
   int64_t start = MonotonicMicroseconds();
   Wait wait = WaitForChild(
-      clone.child, start + static_cast<int64_t>(deadline_seconds * 1e6), stop);
+      clone.child, start + static_cast<int64_t>(request.deadline_seconds * 1e6),
+      stop);
   snapshot.child_ms = (MonotonicMicroseconds() - start) / 1000;
   if (wait == Wait::kStopped) {
     snapshot.aborted = true;
   } else if (wait == Wait::kDeadline) {
-    snapshot.error = "the snapshot was ended after its deadline of " +
-                     std::to_string(static_cast<int>(deadline_seconds)) +
-                     " s; the service itself is unharmed";
+    snapshot.error =
+        "the snapshot was ended after its deadline of " +
+        std::to_string(static_cast<int>(request.deadline_seconds)) +
+        " s; the service itself is unharmed";
   } else {
     const Shared& shared = *memory.get();
     snapshot.error = SentenceFor(shared);
@@ -387,8 +412,14 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
       snapshot.functions.assign(at, sections.functions_size);
       snapshot.limits.assign(at + sections.functions_size,
                              sections.limits_size);
-      snapshot.live_bytes = sections.live_bytes;
-      snapshot.floating_bytes = sections.floating_bytes;
+      snapshot.live = sections.live;
+      snapshot.floating = sections.floating;
+      snapshot.has_pools = shared.has_pools;
+      snapshot.pools = shared.pools;
+      snapshot.resident = shared.resident;
+      snapshot.pools_reason = runtime.allocator->reason();
+      if (snapshot.pools_reason.empty())
+        snapshot.pools_reason = "pymalloc's table of arenas contradicts itself";
     }
     snapshot.child_peak_bytes = shared.peak_bytes;
     snapshot.cow_bytes = shared.cow_bytes;

@@ -2,10 +2,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "inspector/agent/memory_map.h"
+#include "inspector/agent/process_facts.h"
 #include "inspector/cpython/runtime.h"
 
 namespace inspector {
@@ -17,8 +20,15 @@ struct ChildSnapshot {
   std::string members;  // As in HeapSections.
   std::string functions;
   std::string limits;
-  int64_t live_bytes = 0;
-  int64_t floating_bytes = 0;
+  BlockBytes live;
+  BlockBytes floating;
+  bool has_pools = false;
+  std::string pools_reason;  // Why there are none.
+  PoolFigures pools;
+  ResidentMemory resident;
+  ProcessMemory memory;  // Just before the clone.
+  std::optional<MallocFigures> malloc;
+  std::string malloc_reason;  // Why there are none.
   int64_t gil_wait_us = 0;
   int64_t pause_us = 0;
   int64_t child_ms = 0;
@@ -27,17 +37,22 @@ struct ChildSnapshot {
   bool aborted = false;  // We were told to stop meanwhile.
 };
 
+/// How a snapshot is to be taken.
+struct SnapshotRequest {
+  std::vector<std::string> watch;
+  int ids_descriptor = -1;  // See HeapQuestion.
+  double deadline_seconds = 120;
+  bool ask_malloc = true;
+};
+
 /// Takes it, on the calling (native) thread. Takes the GIL for the clone alone;
-/// `stop` becoming true ends the child. `ids_descriptor`: see HeapQuestion.
+/// `stop` becoming true ends the child.
 ///
 /// CPython <= 3.13 ends a thread that waits for the GIL at shutdown by forced
 /// unwinding: no caller of this may be noexcept or catch everything, or the
 /// process would abort.
 ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
-                                const std::vector<std::string>& watch,
-                                int ids_descriptor, double deadline_seconds,
+                                const SnapshotRequest& request,
                                 const std::atomic<bool>& stop);
-
-int64_t MonotonicMicroseconds();
 
 }  // namespace inspector

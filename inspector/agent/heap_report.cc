@@ -38,6 +38,8 @@ struct Totals {
   uint64_t floating_bytes = 0;
   uint64_t never_objects = 0;
   uint64_t frozen_garbage = 0;
+  BlockBytes live;  // All that is not in `floating`.
+  BlockBytes floating;
 };
 
 /// Everything that needs the finished walk. Lives on the child's stack.
@@ -75,12 +77,8 @@ class Analysis {
   void WriteFunctions(JsonWriter& json);
   void WriteLimits(JsonWriter& json) const;
   bool WriteIds(int descriptor) const;
-  int64_t floating_bytes() const {
-    return static_cast<int64_t>(totals_.floating_bytes);
-  }
-  int64_t live_bytes() const {
-    return static_cast<int64_t>(totals_.bytes - totals_.floating_bytes);
-  }
+  const BlockBytes& live() const { return totals_.live; }
+  const BlockBytes& floating() const { return totals_.floating; }
 
  private:
   bool IsFrozen(NodeId node) const {
@@ -92,6 +90,11 @@ class Analysis {
   void MarkFrozenGarbage();
   void MarkNever();
   void CountTypes();
+  bool MayOwnBuffers(const TypeRow& row) const {
+    return inspector::MayOwnBuffers(runtime_,
+                                    types_[walk_.type(row.first)].type);
+  }
+  void WriteBufferLimit(JsonWriter& json) const;
   bool IsInWatchedModule(const PyObject* function) const;
 
   const Runtime& runtime_;
@@ -167,7 +170,10 @@ void Analysis::CountTypes() {
     TypeRow& row = rows_[slot - 1];
     row.watched |= type.watched;
     row.is_builtin = type.is_builtin;
-    uint64_t size = ShallowSize(runtime_, walk_.object(node));
+    BlockBytes blocks = BlocksOf(runtime_, walk_.object(node));
+    uint64_t size = blocks.total();
+    bool floating = states_.of[node] == State::kFloating && !IsFrozen(node);
+    (floating ? totals_.floating : totals_.live) += blocks;
     ++row.count;
     row.bytes += size;
     totals_.bytes += size;
@@ -225,6 +231,7 @@ void Analysis::WriteHeap(JsonWriter& json) {
     json.Field("in_flight", row.in_flight);
     json.Field("never", row.never);
     json.NullField("retained");
+    if (MayOwnBuffers(row)) json.Field("buffers_unknown", true);
     json.Key("generations").BeginArray();
     for (uint64_t count : row.generations) json.Int(int64_t(count));
     json.EndArray();
@@ -428,6 +435,7 @@ void Analysis::WriteLimits(JsonWriter& json) const {
   };
   add("heap.types.retained", "retained sizes are not computed yet");
   add("cycles.retained", "retained sizes are not computed yet");
+  WriteBufferLimit(json);
   if (has_unnamed_edges_)
     add("cycles.example.edge", "this kind of reference has no known name");
   if (!collector_.enabled || collector_.thresholds[0] == 0) {
@@ -442,6 +450,35 @@ void Analysis::WriteLimits(JsonWriter& json) const {
     reason.Append(" objects were left out: the search grew too long");
     add("cycles", reason.text());
   }
+}
+
+/// Names the commonest types whose objects may own memory that is not in their
+/// bytes.
+void Analysis::WriteBufferLimit(JsonWriter& json) const {
+  constexpr size_t kMostNamed = 5;
+  heap::TextBuffer<1024> reason;
+  reason.Append("C buffers of types from extensions are not known: ");
+  std::pmr::vector<const TypeRow*> rows(memory_);
+  for (const TypeRow& row : rows_)
+    if (MayOwnBuffers(row)) rows.push_back(&row);
+  if (rows.empty()) return;
+  std::sort(rows.begin(), rows.end(), [](const TypeRow* a, const TypeRow* b) {
+    return a->count > b->count;
+  });
+  for (size_t i = 0; i < std::min(rows.size(), kMostNamed); ++i) {
+    if (i > 0) reason.Append(", ");
+    reason.Append(strings_.text(rows[i]->name));
+    reason.Append(" (").Append(int64_t(rows[i]->count)).Append(")");
+  }
+  if (rows.size() > kMostNamed)
+    reason.Append(" and ")
+        .Append(int64_t(rows.size() - kMostNamed))
+        .Append(" more types");
+  reason.Append("; they are in memory.malloc_used");
+  json.BeginObject();
+  json.Field("field", "heap.types.bytes");
+  json.Field("reason", reason.text());
+  json.EndObject();
 }
 
 bool Analysis::WriteIds(int descriptor) const {
@@ -525,8 +562,8 @@ HeapSections HeapReport::Write(char* begin, size_t size) {
   JsonWriter limits(begin + functions.size(), size - functions.size());
   analysis.WriteLimits(limits);
   sections.limits_size = limits.size();
-  sections.floating_bytes = analysis.floating_bytes();
-  sections.live_bytes = analysis.live_bytes();
+  sections.live = analysis.live();
+  sections.floating = analysis.floating();
   sections.complete = !members.full() && !functions.full() && !limits.full();
   if (question_.ids_descriptor >= 0)
     sections.ids_written = analysis.WriteIds(question_.ids_descriptor);

@@ -14,6 +14,8 @@ struct HeapQuestion {
   std::span<const std::string_view> watch;  // Types, see TypeTable.
   int ids_descriptor = -1;  // Where to list every tracked object, or -1.
   ThreadStacks stacks;      // Noted just before the clone.
+  ArenaTable arenas;        // So, too.
+  std::span<const AddressRange> modules;  // See ListModuleData.
 };
 
 /// Where the parts of a finished report lie in the writer's memory. The agent,
@@ -22,8 +24,8 @@ struct HeapSections {
   size_t members_size = 0;  // "heap": …, "gc": …, "watched": …, "cycles": …
   size_t functions_size = 0;  // Then an array, the value of code.functions.
   size_t limits_size = 0;     // Then entries of `limits`, without brackets.
-  int64_t live_bytes = 0;
-  int64_t floating_bytes = 0;
+  BlockBytes live;
+  BlockBytes floating;
   bool ids_written = true;
   bool complete = true;  // False if the memory was too small.
 };

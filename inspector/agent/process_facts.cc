@@ -11,9 +11,14 @@
 #include <cstring>
 #include <memory>
 
-#include "inspector/agent/child.h"
-
 namespace inspector {
+
+int64_t MonotonicMicroseconds() {
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
 namespace {
 
 /// A small file whole; empty if it can't be read.
@@ -80,6 +85,7 @@ std::optional<MallocFigures> ReadMalloc() {
   result.took_us = MonotonicMicroseconds() - before;
   result.used = static_cast<int64_t>(figures.uordblks + figures.hblkhd);
   result.free = static_cast<int64_t>(figures.fordblks);
+  result.top = static_cast<int64_t>(figures.keepcost);
   return result;
 }
 

@@ -27,6 +27,7 @@ std::optional<int64_t> AvailableMemory();
 struct MallocFigures {
   int64_t used = 0;
   int64_t free = 0;
+  int64_t top = 0;  // Of `free`: at the end of the heap.
   int64_t took_us = 0;
 };
 std::optional<MallocFigures> ReadMalloc();
@@ -54,5 +55,6 @@ std::string ExecutablePath();
 /// When the process started and now, as 2026-11-24T08:00:00Z.
 std::string StartedAt();
 std::string TimeNow();
+int64_t MonotonicMicroseconds();
 
 }  // namespace inspector

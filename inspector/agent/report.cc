@@ -2,6 +2,7 @@
 
 #include "inspector/agent/heap_report.h"
 #include "inspector/agent/json_writer.h"
+#include "inspector/agent/memory_bridge.h"
 
 namespace inspector {
 namespace {
@@ -47,9 +48,7 @@ void Limit(JsonWriter& json, std::string_view field, std::string_view reason) {
 std::string SnapshotReport(const ProcessIdentity& process,
                            const std::vector<Package>& packages,
                            std::string_view trigger,
-                           const ChildSnapshot& snapshot,
-                           const std::optional<MallocFigures>& malloc,
-                           std::string_view malloc_reason) {
+                           const ChildSnapshot& snapshot) {
   size_t more = snapshot.functions.size();
   constexpr size_t kLongestEscape = 6;
   for (const Package& package : packages)
@@ -82,9 +81,10 @@ std::string SnapshotReport(const ProcessIdentity& process,
   json.Field("child_ms", snapshot.child_ms);
   OptionalField(json, "child_peak_bytes", Known(snapshot.child_peak_bytes));
   OptionalField(json, "cow_bytes", Known(snapshot.cow_bytes));
-  OptionalField(
-      json, "mallinfo_ms",
-      malloc ? std::optional<int64_t>(malloc->took_us / 1000) : std::nullopt);
+  OptionalField(json, "mallinfo_ms",
+                snapshot.malloc
+                    ? std::optional<int64_t>(snapshot.malloc->took_us / 1000)
+                    : std::nullopt);
   json.EndObject();
   std::string text = head.Take();
   text += ',';
@@ -92,33 +92,12 @@ std::string SnapshotReport(const ProcessIdentity& process,
 
   Document tail(snapshot.limits.size());
   JsonWriter& rest = tail.json();
-  ProcessMemory memory = ReadProcessMemory();
-  rest.Key("memory").BeginObject();
-  OptionalField(rest, "rss", memory.rss);
-  OptionalField(rest, "anon", memory.anon);
-  rest.Field("live", snapshot.live_bytes);
-  rest.Field("floating", snapshot.floating_bytes);
-  rest.NullField("pymalloc_free");
-  OptionalField(rest, "malloc_used",
-                malloc ? std::optional<int64_t>(malloc->used) : std::nullopt);
-  OptionalField(rest, "malloc_free",
-                malloc ? std::optional<int64_t>(malloc->free) : std::nullopt);
-  OptionalField(rest, "file", memory.file);
-  rest.NullField("stacks");
-  rest.NullField("unexplained");
-  rest.EndObject();
+  std::optional<CgroupMemory> cgroup = ReadCgroup();
+  WriteMemory(snapshot, cgroup, rest.Key("memory"));
   rest.Key("limits").BeginArray();
   Limit(rest, "process.container",
         "a process cannot see its container's name; the host adds it");
-  Limit(rest, "memory.pymalloc_free", "the arenas are not walked yet");
-  Limit(rest, "memory.stacks", "thread stacks are not told apart yet");
-  Limit(rest, "memory.unexplained",
-        "needs memory.pymalloc_free and memory.stacks");
-  if (!malloc) {
-    Limit(rest, "memory.malloc_used", malloc_reason);
-    Limit(rest, "memory.malloc_free", malloc_reason);
-    Limit(rest, "taken.mallinfo_ms", malloc_reason);
-  }
+  WriteMemoryLimits(snapshot, cgroup, rest);
   if (snapshot.cow_bytes < 0) {
     Limit(rest, "taken.cow_bytes", "/proc/self/smaps_rollup cannot be read");
     Limit(rest, "taken.child_peak_bytes",

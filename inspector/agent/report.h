@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -19,13 +18,10 @@ struct ProcessIdentity {
 };
 
 /// One `cyclescope.snapshot/1` on one line (design, The snapshot report).
-/// `malloc_reason`: why `malloc` is null.
 std::string SnapshotReport(const ProcessIdentity& process,
                            const std::vector<Package>& packages,
                            std::string_view trigger,
-                           const ChildSnapshot& snapshot,
-                           const std::optional<MallocFigures>& malloc,
-                           std::string_view malloc_reason);
+                           const ChildSnapshot& snapshot);
 
 /// One `cyclescope.sample/1`: memory, collector and cgroup now.
 std::string SampleReport(const Runtime& runtime);

@@ -136,6 +136,7 @@ inline constexpr size_t kGcHeadSize = 16;
 inline constexpr size_t kUnicodeLength = 16;
 inline constexpr size_t kUnicodeState = 32;
 inline constexpr size_t kTupleItems = 24;
+inline constexpr size_t kTypeDealloc = 48;
 inline constexpr size_t kBytesData = 32;
 inline constexpr size_t kModuleName = 48;    // md_name
 inline constexpr size_t kDateTimeZone = 40;  // PyDateTime_DateTime::tzinfo

@@ -197,6 +197,7 @@ class Verifier {
     runtime_.type_dict = reinterpret_cast<PyObject*>(&PyDict_Type);
     runtime_.type_set = reinterpret_cast<PyObject*>(&PySet_Type);
     runtime_.type_frozenset = reinterpret_cast<PyObject*>(&PyFrozenSet_Type);
+    runtime_.type_bytearray = reinterpret_cast<PyObject*>(&PyByteArray_Type);
     runtime_.type_module = reinterpret_cast<PyObject*>(&PyModule_Type);
     runtime_.type_traceback = reinterpret_cast<PyObject*>(&PyTraceBack_Type);
     runtime_.modules = PyImport_GetModuleDict();
@@ -225,11 +226,16 @@ class Verifier {
                       Number(Attribute(type, "__dictoffset__"));
       if (!Check(same, "PyTypeObject")) return false;
     }
+    auto* class_type = reinterpret_cast<PyTypeObject*>(environ_type.get());
+    runtime_.class_dealloc = PyType_GetSlot(class_type, Py_tp_dealloc);
     return Check(Read<void*>(runtime_.type_type, layout_.type_is_gc) != nullptr,
                  "tp_is_gc") &&
            Check(ReadObject(os.get(), kModuleName) ==
                      Attribute(os, "__name__").get(),
                  "md_name") &&
+           Check(
+               Read<void*>(class_type, kTypeDealloc) == runtime_.class_dealloc,
+               "tp_dealloc") &&
            Check(std::string(ReadPointer(error, layout_.type_name)) ==
                      "LookupError",
                  "tp_name") &&
@@ -485,9 +491,10 @@ class Verifier {
         PyRef::Steal(
             PyLong_FromString("123456789012345678901234567890", nullptr, 10)),
         PyRef::Steal(PyFloat_FromDouble(1.5)),
+        PyRef::Steal(PyByteArray_FromStringAndSize("some bytes", 10)),
     };
     for (const PyRef& sample : samples) {
-      if (!Check(static_cast<int64_t>(ShallowSize(runtime_, sample.get())) ==
+      if (!Check(static_cast<int64_t>(AskedSize(runtime_, sample.get())) ==
                      Number(Call(sizeof_function, sample.get())),
                  "sizes"))
         return false;
@@ -495,7 +502,7 @@ class Verifier {
     PyRef set = PyRef::Borrow(samples[4].get());
     for (long i = 0; i < 100; ++i)
       PySet_Add(set.get(), PyRef::Steal(PyLong_FromLong(i)).get());
-    return Check(static_cast<int64_t>(ShallowSize(runtime_, set.get())) ==
+    return Check(static_cast<int64_t>(AskedSize(runtime_, set.get())) ==
                      Number(Call(sizeof_function, set.get())),
                  "size of set");
   }
@@ -532,7 +539,12 @@ std::string FindRuntime(Runtime& runtime) {
            " is a debug build; release builds are supported";
   runtime.interpreter = PyInterpreterState_Get();
   Verifier verifier(runtime);
-  if (verifier.All()) return {};
+  if (verifier.All()) {
+    static auto* allocator = new Allocator;
+    allocator->Find();
+    runtime.allocator = allocator;
+    return {};
+  }
   PyErr_Clear();
   return "CPython " + runtime.version + " differs from what is known of 3." +
          std::to_string(runtime.layout->minor) + " at '" + verifier.failed() +

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "inspector/cpython/allocator.h"
 #include "inspector/cpython/layout.h"
 
 namespace inspector {
@@ -31,6 +32,7 @@ struct Runtime {
   PyObject* type_dict = nullptr;
   PyObject* type_set = nullptr;
   PyObject* type_frozenset = nullptr;
+  PyObject* type_bytearray = nullptr;
   PyObject* type_module = nullptr;
   PyObject* type_function = nullptr;
   PyObject* type_method = nullptr;
@@ -41,6 +43,7 @@ struct Runtime {
   PyObject* type_generator = nullptr;
   PyObject* type_coroutine = nullptr;
   PyObject* type_async_generator = nullptr;
+  void* class_dealloc = nullptr;    // Of every class made by Python code.
   PyObject* name_module = nullptr;  // The interned text "__module__".
   PyObject* modules = nullptr;      // The dict that sys.modules names at start.
   PyObject* exit_function = nullptr;  // Ours; registered with atexit, or null.
@@ -48,6 +51,9 @@ struct Runtime {
   // _PyRuntime: the state of the process and of its main interpreter.
   const char* state = nullptr;
   size_t state_size = 0;
+
+  // Where blocks come from; may say that it does not know. Never freed.
+  Allocator* allocator = nullptr;
 
   // Exported by every CPython, outside the limited API; pure field reads.
   void* (*thread_head)(void* interpreter) = nullptr;

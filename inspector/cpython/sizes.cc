@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string_view>
 
 #include "inspector/cpython/code.h"
 
@@ -15,51 +16,139 @@ uint64_t FrameSlots(const Layout& layout, const PyObject* code) {
          uint64_t(Read<int>(code, layout.code_stack_size));
 }
 
-uint64_t DictSize(const Layout& layout, const PyObject* dict, uint64_t basic) {
+/// Calls `block(start, bytes)` for each buffer of a dict.
+template <typename Block>
+void VisitDict(const Layout& layout, const PyObject* dict, Block block) {
   const char* keys = ReadPointer(dict, layout.dict_keys);
-  uint64_t size = basic;
-  if (Read<int64_t>(keys, 0) == 1) size += KeysTableSize(layout, keys);
+  if (Read<int64_t>(keys, 0) == 1) block(keys, KeysTableSize(layout, keys));
   const char* values = ReadPointer(dict, layout.dict_values);
+  if (values == nullptr) return;
   constexpr size_t kEmbedded = 2;  // uint8_t capacity, size, embedded, valid
-  bool in_the_instance = values != nullptr && layout.values_header != 0 &&
-                         Read<uint8_t>(values, kEmbedded) != 0;
-  if (values != nullptr && !in_the_instance) {
-    size += 8 * (Read<int64_t>(keys, layout.keys_entry_count) +
-                 Read<int64_t>(keys, layout.keys_usable));
-  }
-  return size;
+  bool has_header = layout.values_header != 0;
+  if (has_header && Read<uint8_t>(values, kEmbedded) != 0) return;
+  // 3.11, 3.12: the byte before the first value says how far the block's start
+  // lies before it.
+  const char* start = has_header ? values : values - Read<uint8_t>(values, -1);
+  block(start, 8 * (Read<int64_t>(keys, layout.keys_entry_count) +
+                    Read<int64_t>(keys, layout.keys_usable)));
 }
 
-uint64_t TextSize(const Layout& layout, const PyObject* text) {
+/// `before`, `basic`: bytes in front of the object, and its type's basic size.
+template <typename Block>
+void VisitText(const Layout& layout, const PyObject* text, uint64_t before,
+               uint64_t basic, Block block) {
+  const char* start = reinterpret_cast<const char*>(text) - before;
   auto state = Read<uint32_t>(text, kUnicodeState);
   uint64_t length = Read<int64_t>(text, kUnicodeLength);
   uint64_t kind = (state >> 2) & 7;
   bool compact = ((state >> 5) & 1) != 0;
   bool ascii = ((state >> 6) & 1) != 0;
-  if (!compact) return layout.compact_size + 8 + kind * (length + 1);
-  if (ascii) return layout.ascii_size + length + 1;
+  if (compact && ascii)
+    return block(start, before + layout.ascii_size + length + 1);
+  if (!compact) {
+    block(start, before + std::max<uint64_t>(basic, layout.compact_size + 8));
+    return block(ReadPointer(text, ptrdiff_t(layout.compact_size)),
+                 kind * (length + 1));
+  }
+  block(start, before + layout.compact_size + kind * (length + 1));
   uint64_t utf8 = Read<int64_t>(text, layout.compact_utf8_length);
-  return layout.compact_size + kind * (length + 1) + (utf8 != 0 ? utf8 + 1 : 0);
+  if (utf8 != 0)
+    block(ReadPointer(text, ptrdiff_t(layout.compact_utf8_length) + 8),
+          utf8 + 1);
 }
 
-/// Attribute values that belong to the instance but lie outside tp_basicsize.
-uint64_t ValuesSize(const Runtime& runtime, const PyObject* object,
-                    const PyObject* type, uint64_t flags) {
+/// Attribute values behind the object, in its own block (3.13).
+uint64_t InlineValuesSize(const Runtime& runtime, const PyObject* object,
+                          const PyObject* type, uint64_t flags) {
   const Layout& layout = *runtime.layout;
-  if ((flags & kFlagManagedDict) == 0) return 0;
-  if (layout.minor >= 13) {
-    if ((flags & kFlagInlineValues) == 0) return 0;
-    const char* values = reinterpret_cast<const char*>(object) +
-                         Read<int64_t>(type, layout.type_basic_size);
-    uint64_t capacity = Read<uint8_t>(values, 0);
-    return (capacity + 7) / 8 * 8 + (capacity + 1) * 8;
-  }
-  if (AttributesOf(runtime, object).values == nullptr) return 0;
+  if (layout.minor < 13 || (flags & kFlagManagedDict) == 0 ||
+      (flags & kFlagInlineValues) == 0)
+    return 0;
+  const char* values = reinterpret_cast<const char*>(object) +
+                       Read<int64_t>(type, layout.type_basic_size);
+  uint64_t capacity = Read<uint8_t>(values, 0);
+  return (capacity + 7) / 8 * 8 + (capacity + 1) * 8;
+}
+
+/// Attribute values in a block of their own (3.11, 3.12: new_values).
+template <typename Block>
+void VisitValues(const Runtime& runtime, const PyObject* object,
+                 const PyObject* type, uint64_t flags, Block block) {
+  const Layout& layout = *runtime.layout;
+  if (layout.minor >= 13 || (flags & kFlagManagedDict) == 0) return;
+  const auto* values =
+      reinterpret_cast<const char*>(AttributesOf(runtime, object).values);
   const char* keys = ReadPointer(type, layout.heap_type_keys);
-  if (keys == nullptr) return 0;
+  if (values == nullptr || keys == nullptr) return;
   uint64_t count = Read<int64_t>(keys, layout.keys_entry_count) +
                    Read<int64_t>(keys, layout.keys_usable);
-  return (count + 2 + 7) / 8 * 8 + count * 8;  // new_values, 3.11 and 3.12.
+  block(values - Read<uint8_t>(values, -1),
+        (count + 2 + 7) / 8 * 8 + count * 8);
+}
+
+/// Bytes of the object's own block behind its address, without inline values.
+uint64_t OwnSize(const Runtime& runtime, const PyObject* object,
+                 const PyObject* type, uint64_t flags) {
+  const Layout& layout = *runtime.layout;
+  uint64_t basic = Read<int64_t>(type, layout.type_basic_size);
+  if ((flags & kFlagLong) != 0) {
+    auto word = Read<int64_t>(object, kObjectSize);
+    uint64_t digits =
+        layout.long_has_tag ? uint64_t(word) >> 3 : uint64_t(std::abs(word));
+    constexpr uint64_t kDigitsOffset = 24;
+    return kDigitsOffset + 4 * std::max<uint64_t>(digits, 1);
+  }
+  if ((flags & (kFlagList | kFlagDict)) != 0) return basic;
+  if (type == runtime.type_frame)
+    return basic + 8 * FrameSlots(layout, CodeOfFrame(layout, object));
+  if (type == runtime.type_generator || type == runtime.type_coroutine ||
+      type == runtime.type_async_generator) {
+    const char* iframe =
+        reinterpret_cast<const char*>(object) + layout.generator_iframe;
+    return basic +
+           8 * FrameSlots(layout, ReadObject(iframe, layout.iframe_code));
+  }
+  int64_t item = Read<int64_t>(type, layout.type_item_size);
+  if (item > 0) basic += item * std::abs(Read<int64_t>(object, kObjectSize));
+  return basic;
+}
+
+/// Calls `block(start, bytes)` for the object's own block and for each buffer
+/// that is its alone.
+template <typename Block>
+void VisitBlocks(const Runtime& runtime, const PyObject* object, Block block) {
+  const Layout& layout = *runtime.layout;
+  const PyObject* type = TypeOf(object);
+  uint64_t flags = TypeFlags(runtime, type);
+  uint64_t before = PreHeaderSize(runtime, type);
+  if (type == runtime.type_type && (flags & kFlagHaveGc) != 0 &&
+      (TypeFlags(runtime, object) & kFlagHeapType) == 0)
+    before = 0;  // A static type has no collector head.
+  VisitValues(runtime, object, type, flags, block);
+  if ((flags & kFlagUnicode) != 0) {
+    auto basic = Read<int64_t>(type, layout.type_basic_size);
+    return VisitText(layout, object, before, uint64_t(basic), block);
+  }
+  block(reinterpret_cast<const char*>(object) - before,
+        before + OwnSize(runtime, object, type, flags) +
+            InlineValuesSize(runtime, object, type, flags));
+  if ((flags & kFlagList) != 0) {
+    uint64_t items = 8 * Read<int64_t>(object, layout.list_allocated);
+    if (items > 0) block(ReadPointer(object, layout.list_items), items);
+  } else if ((flags & kFlagDict) != 0) {
+    VisitDict(layout, object, block);
+  } else if (HasBase(runtime, type, runtime.type_set) ||
+             HasBase(runtime, type, runtime.type_frozenset)) {
+    const char* small =
+        reinterpret_cast<const char*>(object) + layout.set_small_table;
+    const char* table = ReadPointer(object, layout.set_table);
+    if (table != small)
+      block(table, 16 * (Read<int64_t>(object, layout.set_mask) + 1));
+  } else if (HasBase(runtime, type, runtime.type_bytearray)) {
+    constexpr ptrdiff_t kAllocated = 24;  // ob_alloc, ob_bytes
+    if (auto allocated = Read<int64_t>(object, kAllocated))
+      block(ReadPointer(object, kAllocated + 8), uint64_t(allocated));
+  }
 }
 
 }  // namespace
@@ -79,53 +168,43 @@ uint64_t PreHeaderSize(const Runtime& runtime, const PyObject* type) {
          ((flags & managed) != 0 ? 16 : 0);
 }
 
-uint64_t ShallowSize(const Runtime& runtime, const PyObject* object) {
-  const Layout& layout = *runtime.layout;
-  const PyObject* type = TypeOf(object);
-  uint64_t flags = TypeFlags(runtime, type);
-  uint64_t basic = Read<int64_t>(type, layout.type_basic_size);
-  uint64_t size = PreHeaderSize(runtime, type);
-  if (type == runtime.type_type && (flags & kFlagHaveGc) != 0 &&
-      (TypeFlags(runtime, object) & kFlagHeapType) == 0)
-    size = 0;  // A static type has no collector head.
+uint64_t AskedSize(const Runtime& runtime, const PyObject* object) {
+  uint64_t size = 0;
+  VisitBlocks(runtime, object,
+              [&size](const void*, uint64_t bytes) { size += bytes; });
+  return size;
+}
 
-  if ((flags & kFlagUnicode) != 0) return size + TextSize(layout, object);
-  if ((flags & kFlagList) != 0) {
-    return size + basic + 8 * Read<int64_t>(object, layout.list_allocated) +
-           ValuesSize(runtime, object, type, flags);
+BlockBytes BlocksOf(const Runtime& runtime, const PyObject* object) {
+  BlockBytes sum;
+  const Allocator* allocator = runtime.allocator;
+  if (allocator == nullptr || !allocator->is_open()) {
+    sum.malloc = AskedSize(runtime, object);
+    return sum;
   }
-  if ((flags & kFlagDict) != 0) {
-    return size + DictSize(layout, object, basic) +
-           ValuesSize(runtime, object, type, flags);
-  }
-  if ((flags & kFlagLong) != 0) {
-    auto word = Read<int64_t>(object, kObjectSize);
-    uint64_t digits =
-        layout.long_has_tag ? uint64_t(word) >> 3 : uint64_t(std::abs(word));
-    constexpr uint64_t kDigitsOffset = 24;
-    return size + kDigitsOffset + 4 * std::max<uint64_t>(digits, 1);
-  }
-  if (type == runtime.type_frame) {
-    return size + basic + 8 * FrameSlots(layout, CodeOfFrame(layout, object));
-  }
-  if (type == runtime.type_generator || type == runtime.type_coroutine ||
-      type == runtime.type_async_generator) {
-    const char* iframe =
-        reinterpret_cast<const char*>(object) + layout.generator_iframe;
-    return size + basic +
-           8 * FrameSlots(layout, ReadObject(iframe, layout.iframe_code));
-  }
-  if (HasBase(runtime, type, runtime.type_set) ||
-      HasBase(runtime, type, runtime.type_frozenset)) {
-    const char* small =
-        reinterpret_cast<const char*>(object) + layout.set_small_table;
-    if (ReadPointer(object, layout.set_table) != small)
-      basic += 16 * (Read<int64_t>(object, layout.set_mask) + 1);
-    return size + basic + ValuesSize(runtime, object, type, flags);
-  }
-  int64_t item = Read<int64_t>(type, layout.type_item_size);
-  if (item > 0) basic += item * std::abs(Read<int64_t>(object, kObjectSize));
-  return size + basic + ValuesSize(runtime, object, type, flags);
+  VisitBlocks(runtime, object, [&](const void* start, uint64_t bytes) {
+    sum += allocator->BlockAt(start, bytes);
+  });
+  return sum;
+}
+
+uint64_t ShallowSize(const Runtime& runtime, const PyObject* object) {
+  return BlocksOf(runtime, object).total();
+}
+
+// A class made by Python code has its base's C struct and no more: what its
+// objects own is settled by the nearest type made in C, and the interpreter's
+// own types (those in `types`, in `weakref` and without a module's name) own
+// what VisitBlocks knows.
+bool MayOwnBuffers(const Runtime& runtime, const PyObject* type) {
+  const Layout& layout = *runtime.layout;
+  while (type != nullptr &&
+         Read<void*>(type, kTypeDealloc) == runtime.class_dealloc)
+    type = ReadObject(type, layout.type_base);
+  if (type == nullptr) return false;
+  std::string_view name = ReadPointer(type, layout.type_name);
+  return name.find('.') != name.npos && !name.starts_with("types.") &&
+         !name.starts_with("weakref.");
 }
 
 }  // namespace inspector

@@ -1,0 +1,168 @@
+// The parts come from four books that overlap, so each byte is taken from one:
+//
+//   live + floating + pymalloc_used_other + pymalloc_free = arenas in RAM, plus
+//     what objects have in malloc (big blocks, big buffers)
+//   malloc_used + malloc_free - not_resident = malloc in RAM, less that
+//   module_data, other_mappings, stacks = other anonymous memory
+//   file, shared = pages that are not anonymous
+//
+// pymalloc maps its arenas itself, so malloc does not count them. Residence is
+// read by the child and is exact at the clone; malloc speaks for itself just
+// before it. What the service allocated between the two is in `unexplained`.
+
+#include "inspector/agent/memory_bridge.h"
+
+#include <algorithm>
+
+namespace inspector {
+namespace {
+
+int64_t Signed(uint64_t bytes) { return static_cast<int64_t>(bytes); }
+
+int64_t AtLeastZero(int64_t bytes) { return std::max<int64_t>(0, bytes); }
+
+void Write(JsonWriter& json, std::string_view key,
+           std::optional<int64_t> value) {
+  if (value)
+    json.Field(key, *value);
+  else
+    json.NullField(key);
+}
+
+}  // namespace
+
+MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot) {
+  MemoryBridge bridge;
+  const ResidentMemory& resident = snapshot.resident;
+  const ProcessMemory& before = snapshot.memory;
+  const BlockBytes& live = snapshot.live;
+  const BlockBytes& floating = snapshot.floating;
+  bridge.file = before.file;
+  bridge.shared = before.shared;
+  bridge.anon = before.anon;
+  bridge.rss = before.rss;
+  bridge.live = Signed(live.pymalloc + live.malloc);
+  bridge.floating = Signed(floating.pymalloc + floating.malloc);
+  if (snapshot.has_pools) {
+    int64_t used = Signed(snapshot.pools.used_blocks);
+    bridge.pymalloc_used_other =
+        AtLeastZero(used - Signed(live.pymalloc + floating.pymalloc));
+    if (resident.anon >= 0)
+      bridge.pymalloc_free = AtLeastZero(resident.arenas - used);
+  }
+  int64_t in_malloc = Signed(live.malloc + floating.malloc);
+  if (snapshot.malloc) {
+    bridge.malloc_used = AtLeastZero(snapshot.malloc->used - in_malloc);
+    bridge.malloc_free = snapshot.malloc->free;
+    bridge.malloc_top = snapshot.malloc->top;
+  }
+  if (resident.anon < 0) return bridge;
+  bridge.anon = resident.anon;
+  bridge.module_data = resident.module_data;
+  bridge.other_mappings = resident.other;
+  bridge.stacks = resident.stacks;
+  if (snapshot.malloc)
+    bridge.not_resident = AtLeastZero(snapshot.malloc->used +
+                                      snapshot.malloc->free - resident.malloc);
+  if (!bridge.file || !bridge.shared) return bridge;
+  bridge.rss = *bridge.anon + *bridge.file + *bridge.shared;
+  // Without malloc's own figures its part is known as a whole only.
+  int64_t malloc = snapshot.malloc ? *bridge.malloc_used + *bridge.malloc_free -
+                                         *bridge.not_resident
+                                   : AtLeastZero(resident.malloc - in_malloc);
+  bridge.unexplained = *bridge.rss - *bridge.live - *bridge.floating -
+                       bridge.pymalloc_used_other.value_or(0) -
+                       bridge.pymalloc_free.value_or(0) - malloc -
+                       *bridge.module_data - *bridge.other_mappings -
+                       *bridge.stacks - *bridge.file - *bridge.shared;
+  return bridge;
+}
+
+void WriteMemory(const ChildSnapshot& snapshot,
+                 const std::optional<CgroupMemory>& cgroup, JsonWriter& json) {
+  MemoryBridge bridge = BuildMemoryBridge(snapshot);
+  json.BeginObject();
+  Write(json, "rss", bridge.rss);
+  Write(json, "anon", bridge.anon);
+  Write(json, "live", bridge.live);
+  Write(json, "floating", bridge.floating);
+  Write(json, "pymalloc_used_other", bridge.pymalloc_used_other);
+  Write(json, "pymalloc_free", bridge.pymalloc_free);
+  Write(json, "malloc_used", bridge.malloc_used);
+  Write(json, "malloc_free", bridge.malloc_free);
+  Write(json, "malloc_top", bridge.malloc_top);
+  Write(json, "not_resident", bridge.not_resident);
+  Write(json, "module_data", bridge.module_data);
+  Write(json, "other_mappings", bridge.other_mappings);
+  Write(json, "stacks", bridge.stacks);
+  Write(json, "file", bridge.file);
+  Write(json, "shared", bridge.shared);
+  Write(json, "unexplained", bridge.unexplained);
+  Write(json, "cgroup_anon", cgroup ? cgroup->anon : std::optional<int64_t>());
+  Write(json, "cgroup_usage",
+        cgroup ? cgroup->usage : std::optional<int64_t>());
+  Write(json, "cgroup_limit",
+        cgroup ? cgroup->limit : std::optional<int64_t>());
+  json.Key("pymalloc");
+  if (snapshot.has_pools) {
+    const PoolFigures& pools = snapshot.pools;
+    json.BeginObject();
+    json.Field("arenas", pools.arenas);
+    json.Field("arena_bytes", pools.arena_bytes);
+    json.Field("resident", snapshot.resident.arenas);
+    json.Field("used_blocks", pools.used_blocks);
+    json.Field("free_blocks", pools.free_blocks);
+    json.Field("free_pools", pools.free_pools);
+    json.Field("unused", pools.unused);
+    json.Field("overhead", pools.overhead);
+    json.EndObject();
+  } else {
+    json.Null();
+  }
+  json.Field("objects_in_malloc",
+             snapshot.live.malloc + snapshot.floating.malloc);
+  json.Field("objects_in_module_data",
+             snapshot.live.fixed + snapshot.floating.fixed);
+  json.EndObject();
+}
+
+void WriteMemoryLimits(const ChildSnapshot& snapshot,
+                       const std::optional<CgroupMemory>& cgroup,
+                       JsonWriter& json) {
+  auto add = [&json](std::string_view field, std::string_view reason) {
+    json.BeginObject();
+    json.Field("field", field);
+    json.Field("reason", reason);
+    json.EndObject();
+  };
+  add("memory.malloc_used",
+      snapshot.malloc
+          ? "malloc's blocks without those that live and floating hold; C "
+            "buffers that no rule here knows are in it"
+          : std::string_view(snapshot.malloc_reason));
+  if (!snapshot.malloc) {
+    for (const char* field : {"memory.malloc_free", "memory.malloc_top",
+                              "memory.not_resident", "taken.mallinfo_ms"})
+      add(field, snapshot.malloc_reason);
+  }
+  if (!snapshot.has_pools) {
+    for (const char* field : {"memory.pymalloc_used_other",
+                              "memory.pymalloc_free", "memory.pymalloc"})
+      add(field, snapshot.pools_reason);
+  }
+  if (snapshot.resident.anon < 0) {
+    for (const char* field :
+         {"memory.pymalloc_free", "memory.not_resident", "memory.module_data",
+          "memory.other_mappings", "memory.stacks", "memory.unexplained"})
+      add(field, "/proc/self/smaps cannot be read");
+  }
+  if (!cgroup || !cgroup->anon)
+    add("memory.cgroup_anon", "no memory cgroup can be read here");
+  if (!cgroup || !cgroup->usage)
+    add("memory.cgroup_usage", "no memory cgroup can be read here");
+  if (!cgroup || !cgroup->limit)
+    add("memory.cgroup_limit", cgroup ? "the memory cgroup has no limit"
+                                      : "no memory cgroup can be read here");
+}
+
+}  // namespace inspector

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "inspector/agent/child.h"
+#include "inspector/agent/json_writer.h"
+#include "inspector/agent/process_facts.h"
+
+namespace inspector {
+
+/// Where the resident memory goes: disjoint parts whose sum is `rss`, the rest
+/// a figure of its own. Parts that could not be had are empty.
+struct MemoryBridge {
+  using Bytes = std::optional<int64_t>;
+  Bytes
+      rss;  // At the clone: anonymous pages then, file and shared just before.
+  Bytes anon;
+  Bytes live;  // Objects, in blocks; without those in libraries' data.
+  Bytes floating;
+  Bytes pymalloc_used_other;  // Blocks in use that no object walked owns.
+  Bytes pymalloc_free;        // The rest of its arenas that is in RAM.
+  Bytes malloc_used;          // Without what live and floating have there.
+  Bytes malloc_free;
+  Bytes malloc_top;    // Of malloc_free: what malloc_trim could give back.
+  Bytes not_resident;  // Of malloc's: never touched, or given back. Subtracted.
+  Bytes module_data;
+  Bytes other_mappings;
+  Bytes stacks;
+  Bytes file;
+  Bytes shared;
+  Bytes unexplained;
+};
+
+MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot);
+
+/// The value of `memory`.
+void WriteMemory(const ChildSnapshot& snapshot,
+                 const std::optional<CgroupMemory>& cgroup, JsonWriter& json);
+
+/// Entries of `limits`: what of it is null, and what the parts mean.
+void WriteMemoryLimits(const ChildSnapshot& snapshot,
+                       const std::optional<CgroupMemory>& cgroup,
+                       JsonWriter& json);
+
+}  // namespace inspector

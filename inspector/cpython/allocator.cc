@@ -1,0 +1,343 @@
+// Where pymalloc's array of arenas lies differs by version and build: static
+// variables in 3.11, inside the interpreter in 3.12, in a static struct from
+// 3.13 on. So it is found by what it does. A fresh small block lies in a pool;
+// the pool's header tells its arena's index; and the one pointer in the
+// program's data that leads to an array whose entry of that index covers the
+// pool is `arenas`. `usable_arenas` and its like point into the same array, and
+// to its start only while entry 0 has free pools: filling that arena up tells
+// them apart.
+
+#include "inspector/cpython/allocator.h"
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <dlfcn.h>
+#include <link.h>
+#include <malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+namespace inspector {
+namespace {
+
+// struct pool_header and struct arena_object, the same in 3.11 … 3.14.
+constexpr ptrdiff_t kPoolUsed = 0;
+constexpr ptrdiff_t kPoolArena = 32;
+constexpr ptrdiff_t kPoolClass = 36;
+constexpr size_t kPoolHeader = 48;
+constexpr ptrdiff_t kArenaAddress = 0;
+constexpr ptrdiff_t kArenaNextPool = 8;
+constexpr ptrdiff_t kArenaFreePools = 16;
+constexpr ptrdiff_t kArenaPools = 20;
+constexpr size_t kArenaEntry = 48;
+constexpr uint32_t kFirstArenas = 16;  // INITIAL_ARENA_OBJECTS
+constexpr uint32_t kMostArenas = 1 << 22;
+constexpr size_t kAlignment = 16;
+constexpr size_t kLargestBlock = 512;
+
+/// `maxarenas` starts at 16 and doubles.
+bool IsTableSize(uint32_t count) {
+  return count >= kFirstArenas && count <= kMostArenas &&
+         (count & (count - 1)) == 0;
+}
+
+/// Readable mappings, from /proc/self/maps, neighbours joined.
+std::vector<AddressRange> ReadableMappings() {
+  std::vector<AddressRange> ranges;
+  FILE* maps = std::fopen("/proc/self/maps", "re");
+  if (maps == nullptr) return ranges;
+  char line[512];
+  while (std::fgets(line, sizeof line, maps) != nullptr) {
+    unsigned long begin = 0, end = 0;
+    char permission = 0;
+    if (std::sscanf(line, "%lx-%lx %c", &begin, &end, &permission) != 3 ||
+        permission != 'r')
+      continue;
+    if (!ranges.empty() && ranges.back().end == begin)
+      ranges.back().end = end;
+    else
+      ranges.push_back({begin, end});
+  }
+  std::fclose(maps);
+  return ranges;
+}
+
+bool IsCovered(const std::vector<AddressRange>& ranges, uintptr_t begin,
+               size_t size) {
+  auto after =
+      std::upper_bound(ranges.begin(), ranges.end(), begin,
+                       [](uintptr_t address, const AddressRange& range) {
+                         return address < range.begin;
+                       });
+  return after != ranges.begin() && (after - 1)->end - size >= begin &&
+         (after - 1)->Contains(begin);
+}
+
+/// An entry of a table that is in use and makes sense.
+bool IsArena(const char* entry, size_t arena_bytes, size_t pool_bytes) {
+  auto address = Read<uintptr_t>(entry, kArenaAddress);
+  auto next_pool = Read<uintptr_t>(entry, kArenaNextPool);
+  auto pools = Read<uint32_t>(entry, kArenaPools);
+  uint32_t most = uint32_t(arena_bytes / pool_bytes);
+  return address != 0 && (address & 4095) == 0 && next_pool >= address &&
+         next_pool <= address + arena_bytes && pools <= most &&
+         pools + 1 >= most && Read<uint32_t>(entry, kArenaFreePools) <= pools;
+}
+
+struct Segments {
+  uintptr_t holding = 0;  // Of the module with this address only; 0: of all.
+  std::span<AddressRange> ranges;
+  size_t count = 0;
+};
+
+int AddSegments(dl_phdr_info* info, size_t, void* argument) noexcept {
+  auto& segments = *static_cast<Segments*>(argument);
+  auto range_of = [info](const ElfW(Phdr) & header) {
+    uintptr_t begin = info->dlpi_addr + header.p_vaddr;
+    return AddressRange{begin, begin + header.p_memsz};
+  };
+  bool wanted = segments.holding == 0;
+  for (int i = 0; i < info->dlpi_phnum && !wanted; ++i)
+    wanted = info->dlpi_phdr[i].p_type == PT_LOAD &&
+             range_of(info->dlpi_phdr[i]).Contains(segments.holding);
+  if (!wanted) return 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info->dlpi_phdr[i];
+    if (header.p_type != PT_LOAD || (header.p_flags & PF_W) == 0) continue;
+    if (segments.count < segments.ranges.size())
+      segments.ranges[segments.count++] = range_of(header);
+  }
+  return 0;
+}
+
+/// Words of the interpreter's own data that lead to an array whose entry
+/// `index` covers `pool`.
+std::vector<const char*> PointersToTable(uintptr_t pool, uint32_t index,
+                                         size_t arena_bytes,
+                                         size_t pool_bytes) {
+  std::vector<const char*> found;
+  auto mappings = ReadableMappings();
+  AddressRange memory[16];
+  Segments segments;
+  segments.holding =
+      reinterpret_cast<uintptr_t>(dlsym(RTLD_DEFAULT, "_PyRuntime"));
+  segments.ranges = memory;
+  if (segments.holding != 0) dl_iterate_phdr(AddSegments, &segments);
+  for (size_t i = 0; i < segments.count; ++i) {
+    uintptr_t at = (memory[i].begin + 7) & ~uintptr_t{7};
+    for (; at + 8 <= memory[i].end; at += 8) {
+      const char* variable = reinterpret_cast<const char*>(at);
+      auto table = Read<uintptr_t>(variable, 0);
+      if (table < 4096 || (table & 7) != 0) continue;
+      uintptr_t entry = table + kArenaEntry * index;
+      if (!IsCovered(mappings, entry, kArenaEntry)) continue;
+      const char* arena = reinterpret_cast<const char*>(entry);
+      if (!IsArena(arena, arena_bytes, pool_bytes)) continue;
+      auto address = Read<uintptr_t>(arena, kArenaAddress);
+      if (pool >= address && pool + pool_bytes <= address + arena_bytes)
+        found.push_back(variable);
+    }
+  }
+  return found;
+}
+
+/// Blocks until entry 0 of the table has no free pool, so that no list of
+/// arenas with free pools leads to it.
+std::vector<void*> FillFirstArena(const char* table) {
+  std::vector<void*> blocks;
+  constexpr size_t kMost = size_t{1} << 15;
+  constexpr size_t kBytes = 384;  // And what PYTHONMALLOC=debug adds.
+  while (Read<uint32_t>(table, kArenaFreePools) > 0 && blocks.size() < kMost)
+    blocks.push_back(PyObject_Malloc(kBytes));
+  return blocks;
+}
+
+/// Bytes of a block that PyMem_RawRealloc gave. PYTHONMALLOC=debug puts the
+/// size, most significant byte first, a letter and seven 0xfd before it.
+size_t RoomAt(const char* block) {
+  constexpr unsigned char kMark[] = {'r',  0xfd, 0xfd, 0xfd,
+                                     0xfd, 0xfd, 0xfd, 0xfd};
+  if (std::memcmp(block - sizeof kMark, kMark, sizeof kMark) == 0)
+    return __builtin_bswap64(Read<uint64_t>(block, -16));
+  return malloc_usable_size(const_cast<char*>(block));
+}
+
+}  // namespace
+
+size_t ListModuleData(std::span<AddressRange> ranges) {
+  Segments segments;
+  segments.ranges = ranges;
+  dl_iterate_phdr(AddSegments, &segments);
+  std::sort(ranges.begin(), ranges.begin() + ptrdiff_t(segments.count),
+            [](const AddressRange& a, const AddressRange& b) {
+              return a.begin < b.begin;
+            });
+  return segments.count;
+}
+
+void Allocator::Find() {
+  variable_ = nullptr;
+  reason_ =
+      "pymalloc's arenas were not found: PYTHONMALLOC names another allocator, "
+      "or the build has none";
+  constexpr size_t kProbeBytes = 200;
+  void* probe = PyObject_Malloc(kProbeBytes);
+  auto address = reinterpret_cast<uintptr_t>(probe);
+  uintptr_t pool = address & ~uintptr_t{kPoolBytes - 1};
+  bool has_pool = IsCovered(ReadableMappings(), pool, kPoolHeader) &&
+                  address - pool >= kPoolHeader;
+  if (has_pool) {
+    const char* header = reinterpret_cast<const char*>(pool);
+    auto index = Read<uint32_t>(header, kPoolArena);
+    std::vector<const char*> found;
+    if (index < kMostArenas &&
+        Read<uint32_t>(header, kPoolClass) < kLargestBlock / kAlignment)
+      found = PointersToTable(pool, index, kArenaBytes, kPoolBytes);
+    if (found.size() > 1) {
+      const char* table = ReadPointer(found.front(), 0);
+      std::vector<void*> blocks = FillFirstArena(table);
+      std::erase_if(found, [table](const char* variable) {
+        return ReadPointer(variable, 0) != table;
+      });
+      for (void* block : blocks) PyObject_Free(block);
+    }
+    if (found.size() == 1) {
+      variable_ = found.front();
+      count_follows_ = IsTableSize(Read<uint32_t>(variable_, 8));
+    } else if (!found.empty()) {
+      reason_ = "several words of the interpreter look like pymalloc's arenas";
+    }
+  }
+  PyObject_Free(probe);
+  if (variable_ == nullptr) return;
+  if (Now().count == 0)
+    reason_ = "the size of pymalloc's table of arenas cannot be read";
+  else
+    reason_.clear();
+}
+
+ArenaTable Allocator::Now() const {
+  if (variable_ == nullptr) return {};
+  ArenaTable table;
+  table.entries = ReadPointer(variable_, 0);
+  if (table.entries == nullptr) return {};
+  if (count_follows_) {
+    table.count = Read<uint32_t>(variable_, 8);
+  } else {
+    // The array is one block of malloc with 16 * 2^k entries.
+    size_t room = RoomAt(table.entries) / kArenaEntry;
+    for (uint32_t n = kFirstArenas; n <= room && n <= kMostArenas; n *= 2)
+      table.count = n;
+  }
+  return IsTableSize(table.count) ? table : ArenaTable{};
+}
+
+void Allocator::Open(ArenaTable table, std::span<uintptr_t> bases,
+                     std::span<const AddressRange> modules) {
+  modules_ = modules;
+  table_ = table;
+  size_t count = 0;
+  open_ = true;
+  consistent_ = table.count > 0 && table.count <= bases.size();
+  for (uint32_t i = 0; i < table.count && consistent_; ++i) {
+    const char* entry = table.entries + i * kArenaEntry;
+    auto address = Read<uintptr_t>(entry, kArenaAddress);
+    if (address == 0) continue;
+    consistent_ = IsArena(entry, kArenaBytes, kPoolBytes);
+    bases[count++] = address;
+  }
+  arenas_ = bases.first(consistent_ ? count : 0);
+  std::sort(arenas_.begin(), arenas_.end());
+}
+
+bool Allocator::IsInArena(uintptr_t address) const {
+  if (address - last_arena_ < kArenaBytes) return true;
+  auto after = std::upper_bound(arenas_.begin(), arenas_.end(), address);
+  if (after == arenas_.begin() || address - after[-1] >= kArenaBytes)
+    return false;
+  last_arena_ = after[-1];
+  return true;
+}
+
+bool Allocator::IsModuleData(uintptr_t address) const {
+  auto after = std::upper_bound(
+      modules_.begin(), modules_.end(), address,
+      [](uintptr_t at, const AddressRange& range) { return at < range.begin; });
+  return after != modules_.begin() && (after - 1)->Contains(address);
+}
+
+// As _PyObject_DebugMallocStats counts (Objects/obmalloc.c).
+PoolFigures Allocator::Count() const {
+  PoolFigures figures;
+  for (uint32_t i = 0; i < table_.count && consistent_; ++i) {
+    const char* entry = table_.entries + i * kArenaEntry;
+    auto address = Read<uintptr_t>(entry, kArenaAddress);
+    if (address == 0) continue;
+    ++figures.arenas;
+    figures.arena_bytes += kArenaBytes;
+    uintptr_t first = (address + kPoolBytes - 1) & ~uintptr_t{kPoolBytes - 1};
+    auto next = Read<uintptr_t>(entry, kArenaNextPool);
+    uintptr_t end = address + kArenaBytes;
+    figures.overhead += first - address;
+    uintptr_t pool = first;
+    for (; pool + kPoolBytes <= std::min(next, end); pool += kPoolBytes) {
+      const char* header = reinterpret_cast<const char*>(pool);
+      auto used = Read<uint32_t>(header, kPoolUsed);
+      auto size_class = Read<uint32_t>(header, kPoolClass);
+      if (used == 0 || size_class >= kLargestBlock / kAlignment) {
+        figures.free_pools += kPoolBytes;
+        continue;
+      }
+      size_t block = (size_class + 1) * kAlignment;
+      size_t blocks = (kPoolBytes - kPoolHeader) / block;
+      figures.used_blocks += used * block;
+      figures.free_blocks += (blocks - used) * block;
+      figures.overhead += kPoolBytes - blocks * block;
+    }
+    // An arena that is not aligned ends inside a pool.
+    uintptr_t whole = pool + (end - pool) / kPoolBytes * kPoolBytes;
+    figures.unused += whole - pool;
+    figures.overhead += end - whole;
+  }
+  return figures;
+}
+
+BlockBytes Allocator::BlockAt(const void* start, uint64_t wanted) const {
+  auto address = reinterpret_cast<uintptr_t>(start);
+  BlockBytes bytes;
+  if (IsInArena(address)) {
+    uintptr_t pool = address & ~uintptr_t{kPoolBytes - 1};
+    auto size_class =
+        Read<uint32_t>(reinterpret_cast<const char*>(pool), kPoolClass);
+    uint64_t block = (uint64_t{size_class} + 1) * kAlignment;
+    // With the debug hooks, and in the memory of other allocators, it lies
+    // inside a block.
+    bool starts_block = address - pool >= kPoolHeader &&
+                        size_class < kLargestBlock / kAlignment &&
+                        (address - pool - kPoolHeader) % block == 0 &&
+                        wanted <= block;
+    bytes.pymalloc = starts_block ? block : wanted;
+    return bytes;
+  }
+  if (IsModuleData(address)) {
+    bytes.fixed = wanted;
+    return bytes;
+  }
+  // glibc keeps a chunk's size in the word before it, the three lowest bits
+  // are marks (malloc/malloc.c). Other allocators have something else there.
+  constexpr uint64_t kMarks = 7;
+  constexpr uint64_t kSlack = 8192;
+  uint64_t rounded = std::max<uint64_t>(32, (wanted + 8 + 15) & ~uint64_t{15});
+  bytes.malloc = rounded;
+  if ((address & 4095) >= 8 && (address & 15) == 0) {
+    uint64_t chunk =
+        Read<uint64_t>(reinterpret_cast<const char*>(address), -8) & ~kMarks;
+    if (chunk % 16 == 0 && chunk >= rounded && chunk - rounded <= kSlack)
+      bytes.malloc = chunk;
+  }
+  return bytes;
+}
+
+}  // namespace inspector

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "inspector/cpython/layout.h"
+
+namespace inspector {
+
+/// [begin, end).
+struct AddressRange {
+  uintptr_t begin = 0;
+  uintptr_t end = 0;
+  bool Contains(uintptr_t address) const {
+    return address >= begin && address < end;
+  }
+};
+
+/// The array of `struct arena_object` as it is at one moment.
+struct ArenaTable {
+  const char* entries = nullptr;
+  uint32_t count = 0;
+};
+
+/// What pymalloc's own books say, in bytes; everything between an arena's first
+/// and last pool is in exactly one of them.
+struct PoolFigures {
+  uint64_t arenas = 0;  // Their number.
+  uint64_t arena_bytes = 0;
+  uint64_t used_blocks = 0;  // In blocks that are handed out.
+  uint64_t free_blocks = 0;  // In pools that also have used ones.
+  uint64_t free_pools = 0;   // Used before, empty now.
+  uint64_t unused = 0;       // Never cut into pools yet.
+  uint64_t overhead = 0;     // Pool headers, what no block fits into.
+};
+
+/// Bytes of blocks by who handed them out.
+struct BlockBytes {
+  uint64_t pymalloc = 0;
+  uint64_t malloc = 0;
+  uint64_t fixed = 0;  // Data of the program and its libraries.
+
+  uint64_t total() const { return pymalloc + malloc + fixed; }
+  BlockBytes& operator+=(const BlockBytes& other) {
+    pymalloc += other.pymalloc;
+    malloc += other.malloc;
+    fixed += other.fixed;
+    return *this;
+  }
+};
+
+/// Where the interpreter's memory comes from (Objects/obmalloc.c, 3.11 … 3.14,
+/// builds with the radix tree): arenas of 1 MiB, in them pools of 16 KiB, in
+/// each blocks of one size up to 512 bytes; the rest is malloc's.
+///
+/// Made once and never freed. `Find` and `Now` want the GIL; all after `Open`
+/// is for the child, which may neither lock nor allocate.
+class Allocator {
+ public:
+  Allocator() = default;
+  Allocator(const Allocator&) = delete;
+
+  /// Looks for pymalloc's array. No version and no offset is taken for granted,
+  /// see allocator.cc. A few milliseconds.
+  void Find();
+  /// Why there is nothing to walk; empty if there is.
+  const std::string& reason() const { return reason_; }
+
+  /// Where the array lies now: it moves when it grows.
+  ArenaTable Now() const;
+
+  /// Begins to read. `bases` has room for the table's count; `modules`:
+  /// writable data of the program and its libraries, sorted. Both must outlive
+  /// this.
+  void Open(ArenaTable table, std::span<uintptr_t> bases,
+            std::span<const AddressRange> modules);
+  /// Whether Open was called, so that blocks can be asked for.
+  bool is_open() const { return open_; }
+  /// Whether there are arenas and their table agrees with itself.
+  bool has_arenas() const { return consistent_; }
+  /// Sorted starts of the arenas, each `arena_size` long.
+  std::span<const uintptr_t> arenas() const { return arenas_; }
+  static constexpr size_t arena_size() { return kArenaBytes; }
+  bool IsInArena(uintptr_t address) const;
+
+  /// O(pools).
+  PoolFigures Count() const;
+
+  /// The block at `start`, of which `wanted` bytes were asked for: its real
+  /// size where that can be read, else by the allocators' rounding.
+  BlockBytes BlockAt(const void* start, uint64_t wanted) const;
+
+ private:
+  static constexpr size_t kArenaBytes = size_t{1} << 20;
+  static constexpr size_t kPoolBytes = size_t{1} << 14;
+
+  bool IsModuleData(uintptr_t address) const;
+
+  std::string reason_ = "not looked for";
+  const char* variable_ = nullptr;  // `arenas`, a pointer to the array.
+  bool count_follows_ = false;      // `maxarenas` is the next word.
+
+  bool open_ = false;
+  bool consistent_ = false;
+  ArenaTable table_;
+  std::span<uintptr_t> arenas_;
+  std::span<const AddressRange> modules_;
+  mutable uintptr_t last_arena_ = 0;
+};
+
+/// Writable segments of the program and its libraries, sorted. Takes the
+/// loader's lock; not for the child.
+size_t ListModuleData(std::span<AddressRange> ranges);
+
+}  // namespace inspector
