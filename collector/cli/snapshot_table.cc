@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "collector/cli/text.h"
+#include "collector/verdict/memory_bridge.h"
+#include "collector/verdict/words.h"
 
 namespace collector {
 
@@ -139,15 +141,15 @@ std::string Collector(const json& gc) {
 }
 
 std::string Memory(const json& memory) {
-  if (!memory.is_object()) return "";
-  std::string text = "memory";
-  const char* separator = " ";
-  for (const auto& [name, value] : memory.items()) {
-    if (!value.is_number()) continue;
-    text += fmt::format("{}{} {}", separator, name, FormatBytes(value));
-    separator = " · ";
+  std::vector<BridgePart> parts = BridgeParts(memory);
+  if (parts.empty()) return "";
+  Table table({"memory", "bytes", "share", ""}, {0, 3});
+  for (const BridgePart& part : parts) {
+    table.Add({part.name, part.bytes ? Bytes(*part.bytes) : "-",
+               part.share ? fmt::format("{:.1f} %", 100 * *part.share) : "-",
+               part.meaning});
   }
-  return text + "\n";
+  return "\n" + table.Render() + "  " + BridgeSum(memory) + "\n";
 }
 
 std::string Limits(const json& limits) {

@@ -14,6 +14,7 @@
 #include "collector/report/style.h"
 #include "collector/verdict/cycles.h"
 #include "collector/verdict/json_access.h"
+#include "collector/verdict/memory_bridge.h"
 #include "collector/verdict/words.h"
 
 namespace collector {
@@ -411,19 +412,18 @@ std::string MemoryParts(const json& report) {
   const json& memory = At(report, "memory");
   if (!memory.is_object()) return "";
   Facts facts;
-  static constexpr std::pair<const char*, const char*> kParts[] = {
-      {"resident", "rss"},
-      {"anonymous", "anon"},
-      {"live Python objects", "live"},
-      {"floating garbage", "floating"},
-      {"free in pymalloc", "pymalloc_free"},
-      {"used in malloc", "malloc_used"},
-      {"free in malloc", "malloc_free"},
-      {"mapped files", "file"},
-      {"stacks", "stacks"},
-      {"not explained", "unexplained"}};
-  for (auto [name, field] : kParts) facts.Add(name, BytesOr(memory, field));
-  return "<h3>Where its memory is</h3>\n" + facts.Html();
+  facts.Add("resident", BytesOr(memory, "rss"));
+  facts.Add("anonymous", BytesOr(memory, "anon"));
+  for (const BridgePart& part : BridgeParts(memory)) {
+    std::string value = "<span class=\"soft\">not known</span>";
+    if (part.bytes) value = Bytes(*part.bytes);
+    if (part.share) value += fmt::format(" ({:.1f} %)", 100 * *part.share);
+    if (!part.meaning.empty()) value += ": " + Escape(part.meaning);
+    facts.Add(part.name, value);
+  }
+  std::string sum = BridgeSum(memory);
+  return "<h3>Where its memory is</h3>\n" + facts.Html() +
+         (sum.empty() ? "" : Paragraph(sum));
 }
 
 std::string CostTable(const ServiceRun& service, const std::string& unit) {

@@ -113,10 +113,13 @@ json CauseOf(const ServiceRun& service) {
   auto growth = [&even](std::vector<std::string> paths) {
     return OrNull(GrowthPerUnit(even, paths));
   };
+  json native = growth({"memory/malloc_used", "memory/other_mappings",
+                        "memory/module_data", "memory/unexplained"});
+  if (native.is_null()) native = growth({"memory/unexplained"});  // Older ones.
   return {{"floating", growth({"memory/floating"})},
           {"allocator", growth({"memory/pymalloc_free", "memory/malloc_free"})},
           {"live", growth({"memory/live"})},
-          {"native", growth({"memory/unexplained"})}};
+          {"native", native}};
 }
 
 /// How much longer the run must be for one leg: the biggest of its needs, with

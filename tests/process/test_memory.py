@@ -1,0 +1,195 @@
+"""Where the resident memory goes, against the interpreter's own books."""
+
+import re
+import subprocess
+
+import pytest
+from support.agent import TOOL, running
+
+PROGRAM = "executes_lines.py"
+PARTS = [
+    "live",
+    "floating",
+    "pymalloc_used_other",
+    "pymalloc_free",
+    "malloc_used",
+    "malloc_free",
+    "module_data",
+    "other_mappings",
+    "stacks",
+    "file",
+    "shared",
+    "unexplained",
+]
+
+# Holes in pymalloc, big buffers, threads with their own malloc arenas, floating
+# cycles, memory that C code maps and some that nobody has touched.
+BUSY = """
+import gc, mmap, threading
+gc.disable()
+class Node: pass
+keep = [{i: str(i)} for i in range(120_000)]
+del keep[100::3]
+text = ['x' * n for n in range(1, 4000)]
+big = bytearray(b'y' * 20_000_000)
+for i in range(20_000):
+    node = Node(); node.itself = node
+private = mmap.mmap(-1, 3 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+private[:] = b'z' * (3 << 20)
+untouched = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+blocks, stop, made = [], threading.Event(), threading.Semaphore(0)
+def work():
+    blocks.append([bytes(5000) for _ in range(500)]); made.release(); stop.wait()
+threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+for thread in threads: thread.start(); made.acquire()
+"""
+
+# sys._debugmallocstats writes to descriptor 2 in C.
+STATS = (
+    "import os, sys; file = os.open({!r}, os.O_RDWR | os.O_CREAT); old = os.dup(2); "
+    "os.dup2(file, 2); sys._debugmallocstats(); os.dup2(old, 2); os.close(old); os.close(file)"
+)
+
+
+def parts_of(memory):
+    return {name: memory[name] for name in PARTS}
+
+
+def figure(text, label):
+    [number] = re.findall(r"%s\s*=\s*([\d,]+)" % re.escape(label), text)
+    return int(number.replace(",", ""))
+
+
+@pytest.mark.parametrize("code", ["", BUSY], ids=["small", "busy"])
+def test_the_parts_sum_to_the_resident_memory(python, agent_directory, code):
+    with running(PROGRAM, python, agent_directory, (code,)) as target:
+        memory = target.snapshot()["memory"]
+    parts = parts_of(memory)
+    assert None not in parts.values()
+    assert sum(parts.values()) - memory["not_resident"] == memory["rss"]
+    assert abs(memory["unexplained"]) <= 0.01 * memory["rss"]
+    assert all(value >= 0 for name, value in parts.items() if name != "unexplained")
+    assert memory["cgroup_anon"] is None or memory["cgroup_anon"] >= 0.9 * memory["anon"]
+
+
+def test_what_is_known_is_found_in_its_part(python, agent_directory):
+    with running(PROGRAM, python, agent_directory, (BUSY,)) as target:
+        memory = target.snapshot()["memory"]
+        target.tell("private.close()")
+        target.tell("big = None")
+        target.tell("gc.collect() and None")
+        after = target.snapshot()["memory"]
+    assert memory["pymalloc_free"] > 5 << 20
+    assert memory["floating"] > 20_000 * 80
+    assert memory["other_mappings"] - after["other_mappings"] == 3 << 20
+    assert 20_000_000 <= memory["live"] - after["live"] <= 20_500_000
+    assert after["floating"] < 100_000
+    assert after["rss"] <= memory["rss"] - (20 << 20)
+
+
+def test_arenas_are_counted_as_the_interpreter_counts_them(
+    python, agent_directory, tmp_path
+):
+    with running(PROGRAM, python, agent_directory, (BUSY,)) as target:
+        target.tell(STATS.format(str(tmp_path / "warm")))
+        before = target.snapshot()["memory"]
+        target.tell(STATS.format(str(tmp_path / "stats")))
+        after = target.snapshot()["memory"]
+    text = (tmp_path / "stats").read_text()
+    pools = before["pymalloc"]
+    assert pools["arenas"] == figure(text, "# arenas allocated current")
+    # Executing a line makes and drops a few objects between the two.
+    drift = 16_384 + abs(
+        before["pymalloc"]["used_blocks"] - after["pymalloc"]["used_blocks"]
+    )
+    for name, label in [
+        ("used_blocks", "# bytes in allocated blocks"),
+        ("free_blocks", "# bytes in available blocks"),
+    ]:
+        assert abs(pools[name] - figure(text, label)) <= drift, name
+    assert (
+        sum(
+            pools[name]
+            for name in ("used_blocks", "free_blocks", "free_pools", "unused", "overhead")
+        )
+        == pools["arena_bytes"]
+    )
+    assert pools["resident"] <= pools["arena_bytes"]
+
+
+def test_sizes_are_those_of_the_blocks(python, agent_directory):
+    """Nearly all of pymalloc's used blocks belong to an object that was walked."""
+    with running(PROGRAM, python, agent_directory, (BUSY,)) as target:
+        memory = target.snapshot()["memory"]
+    used = memory["pymalloc"]["used_blocks"]
+    assert 0 < memory["pymalloc_used_other"] < 0.05 * used
+
+
+@pytest.mark.parametrize("shape", ["plain", "slots", "grown"])
+def test_an_object_has_the_size_of_its_block(python, agent_directory, shape):
+    """Against what pymalloc itself hands out for 10,000 more of them."""
+    body = {"plain": "pass", "slots": "__slots__ = ('a', 'b', 'c')", "grown": "pass"}[shape]
+    code = "class Shape: %s\nmade = [None] * 10_000\n" % body
+    make = "for i in range(10_000): made[i] = s = Shape(); s.a = s.b = s.c = None"
+    if shape == "grown":
+        make += "; s.__dict__['d'] = []"
+    with running(PROGRAM, python, agent_directory, (code,)) as target:
+        target.tell(make)
+        target.tell("made[:] = [None] * 10_000")
+        before = target.snapshot()
+        target.tell(make)
+        after = target.snapshot()
+    growth = after["memory"]["pymalloc"]["used_blocks"] - before["memory"]["pymalloc"]["used_blocks"]
+    counted = after["memory"]["live"] - before["memory"]["live"]
+    assert growth > 10_000 * 32
+    assert abs(growth - counted) <= 0.01 * growth + 20_000
+
+
+@pytest.mark.parametrize("allocator", ["malloc", "debug", "malloc_debug"])
+def test_other_allocators_are_named_and_the_sum_holds(python, agent_directory, allocator):
+    with running(PROGRAM, python, agent_directory, (BUSY,), PYTHONMALLOC=allocator) as target:
+        report = target.snapshot()
+    memory = report["memory"]
+    if allocator == "debug":  # pymalloc with guard bytes around each block.
+        assert memory["pymalloc"]["arenas"] > 5
+    else:
+        assert memory["pymalloc"] is None and memory["pymalloc_free"] is None
+        [reason] = [
+            limit["reason"]
+            for limit in report["limits"]
+            if limit["field"] == "memory.pymalloc_free"
+        ]
+        assert "PYTHONMALLOC" in reason
+    total = sum(value or 0 for value in parts_of(memory).values())
+    assert total - memory["not_resident"] == memory["rss"]
+    assert abs(memory["unexplained"]) <= 0.02 * memory["rss"]
+
+
+def test_types_with_unknown_buffers_are_named(python, agent_directory):
+    code = "import collections, io; keep = [io.BytesIO(b'x' * 1000) for _ in range(900)]"
+    with running(PROGRAM, python, agent_directory, (code,)) as target:
+        report = target.snapshot()
+    flags = {t["type"]: t.get("buffers_unknown", False) for t in report["heap"]["types"]}
+    assert flags["_io.BytesIO"] is True
+    assert flags["builtins.dict"] is flags["builtins.list"] is False
+    [reason] = [
+        limit["reason"] for limit in report["limits"] if limit["field"] == "heap.types.bytes"
+    ]
+    assert "_io.BytesIO (900)" in reason
+
+
+def test_the_bridge_is_printed_with_shares_and_its_sum(python, agent_directory):
+    with running(PROGRAM, python, agent_directory, (BUSY,)) as target:
+        done = subprocess.run(
+            [str(TOOL), "snapshot", target.socket_path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    for name in ("live Python objects", "free in pymalloc", "not explained"):
+        [line] = [line for line in lines if line.startswith(name)]
+        assert "%" in line
+    [total] = [line for line in lines if line.strip().startswith("sum ")]
+    assert "resident" in total and "anonymous" in total
