@@ -73,7 +73,8 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
     next_report_us_ = MonotonicMicroseconds() +
                       static_cast<int64_t>(settings_.every_seconds * 1e6);
   if (settings_.signal != 0) {
-    std::string refusal = CatchSignal(settings_.signal, wake_.number());
+    std::string refusal = CatchSignal(settings_.signal, wake_.number(),
+                                      settings_.children != "none");
     if (!refusal.empty()) Complain(refusal);
   }
   if (!memory_.reason().empty()) Complain(memory_.reason());

@@ -27,6 +27,13 @@ Agent* the_agent = nullptr;
 // the agent stops. The last one to leave starts it again. With the GIL.
 int forks_under_way = 0;
 
+// Registered with atexit, which owns it, and stays so in a forked child, as the
+// fork hooks do. With the GIL, as is the next.
+PyObject* exit_function = nullptr;
+bool is_ending = false;
+
+constexpr char kEnding[] = "the process is ending; no snapshot can be had";
+
 /// Thrown when Python's error indicator is set already.
 struct PythonError {};
 
@@ -69,6 +76,7 @@ int StartLater(void* /*unused*/) noexcept {
 }
 
 PyObject* AtExit(PyObject*, PyObject*) {
+  is_ending = true;
   // First out of sight: a thread that has just forked must not start it again.
   Agent* agent = std::exchange(the_agent, nullptr);
   if (agent == nullptr) Py_RETURN_NONE;
@@ -166,6 +174,7 @@ std::vector<std::string> SearchPath() {
 PyObject* Start(PyObject*, PyObject*) {
   return ReturnToPython([] {
     if (the_agent != nullptr) return None();
+    if (is_ending) throw std::runtime_error(kEnding);
     // Site runs in sub-interpreters, too.
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) return None();
     Settings settings = ReadSettings();
@@ -173,10 +182,14 @@ PyObject* Start(PyObject*, PyObject*) {
     std::string mismatch = FindRuntime(runtime);
     if (!mismatch.empty()) throw std::runtime_error(mismatch);
     PyRef stop = Checked(PyCFunction_New(&at_exit, nullptr));
-    runtime.exit_function = stop.get();
+    runtime.exit_function =
+        exit_function != nullptr ? exit_function : stop.get();
     auto agent = std::make_unique<Agent>(std::move(runtime),
                                          std::move(settings), SearchPath());
-    RegisterHooks(stop);
+    if (exit_function == nullptr) {
+      RegisterHooks(stop);
+      exit_function = stop.get();
+    }
     if (!agent->Start())
       throw std::runtime_error("the system refuses a thread for the agent");
     the_agent = agent.release();
@@ -187,7 +200,66 @@ PyObject* Start(PyObject*, PyObject*) {
   });
 }
 
+/// Names from a list of str, or what the environment said for None.
+std::vector<std::string> WatchFrom(PyObject* list) {
+  if (list == Py_None) return the_agent->settings().watch;
+  std::vector<std::string> watch;
+  if (!PyList_Check(list)) throw std::runtime_error("watch is a list of names");
+  for (Py_ssize_t i = 0; i < PyList_Size(list); ++i) {
+    PyRef bytes = Checked(PyUnicode_AsUTF8String(PyList_GetItem(list, i)));
+    watch.emplace_back(PyBytes_AsString(bytes.get()));
+  }
+  return watch;
+}
+
+/// Lets go of the GIL until the order is fulfilled or some time has passed. A
+/// daemon thread may end inside, at the interpreter's own end, by pthread_exit:
+/// no object with a destructor here or in what calls this, and no noexcept.
+bool WaitWithoutGil(SnapshotOrder* order) {
+  constexpr int kSliceMs = 100;
+  PyThreadState* thread = PyEval_SaveThread();
+  bool done = order->WaitFor(kSliceMs);
+  PyEval_RestoreThread(thread);
+  return done;
+}
+
+using OrderHandle = std::shared_ptr<SnapshotOrder>;
+
+PyObject* Snapshot(PyObject*, PyObject* watch) {
+  OrderHandle* order = nullptr;
+  PyObject* ordered = ReturnToPython([&order, watch] {
+    if (the_agent == nullptr)
+      throw std::runtime_error("the agent does not run in this process");
+    order = new OrderHandle(the_agent->Order(WatchFrom(watch)));
+    return None();
+  });
+  if (ordered == nullptr) return nullptr;
+  Py_DecRef(ordered);
+  bool interrupted = false;
+  bool done = false;
+  while (!done && !interrupted && the_agent != nullptr) {
+    // After a fork it starts between two instructions of the main thread, which
+    // may be this one.
+    if (forks_under_way == 0) the_agent->Start();
+    done = WaitWithoutGil(order->get());
+    interrupted = PyErr_CheckSignals() != 0;
+  }
+  return ReturnToPython([order, interrupted, done] {
+    OrderHandle ours = std::move(*order);
+    delete order;
+    if (interrupted) throw PythonError();
+    if (!done) throw std::runtime_error(kEnding);
+    const std::string& text = ours->reply();
+    return Checked(PyUnicode_DecodeUTF8(
+        text.data(), static_cast<Py_ssize_t>(text.size()), "replace"));
+  });
+}
+
 PyMethodDef methods[] = {
+    {"snapshot", Snapshot, METH_O,
+     "Have the agent take a snapshot; the report as JSON text.\n\n"
+     "The argument is a list of types to watch, or None for those of the\n"
+     "environment. Used by the module cyclescope."},
     {"start", Start, METH_NOARGS,
      "Verify the interpreter, open the socket and start the agent thread.\n\n"
      "Raises RuntimeError with one sentence if this interpreter is not known\n"

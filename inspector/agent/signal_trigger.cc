@@ -17,6 +17,7 @@ int caught = 0;
 std::atomic<int> wake_descriptor{-1};
 std::atomic<pid_t> owner{0};
 std::atomic<bool> noted{false};
+std::atomic<bool> noted_by_children{false};
 struct sigaction before_us = {};
 
 bool IsFunction(const struct sigaction& action) {
@@ -29,16 +30,15 @@ bool IsFunction(const struct sigaction& action) {
 void OnSignal(int number, siginfo_t* info, void* context) noexcept {
   int error = errno;
   bool is_ours = getpid() == owner.load();
-  if (is_ours) {
-    noted.store(true);
-    uint64_t one = 1;
-    (void)!write(wake_descriptor.load(), &one, sizeof one);
-  }
+  bool is_noted = is_ours || noted_by_children.load();
+  if (is_noted) noted.store(true);
+  uint64_t one = 1;
+  if (is_ours) (void)!write(wake_descriptor.load(), &one, sizeof one);
   if ((before_us.sa_flags & SA_SIGINFO) != 0) {
     before_us.sa_sigaction(number, info, context);
   } else if (IsFunction(before_us)) {
     before_us.sa_handler(number);
-  } else if (!is_ours) {
+  } else if (!is_noted) {
     sigaction(number, &before_us, nullptr);
     kill(getpid(), number);  // Comes when we return, and ends it as without us.
   }
@@ -53,10 +53,10 @@ bool IsInPlace() {
 
 }  // namespace
 
-std::string CatchSignal(int number, int wake) {
+std::string CatchSignal(int number, int wake, bool children_are_armed) {
   wake_descriptor.store(wake);
   owner.store(getpid());
-  noted.store(false);
+  noted_by_children.store(children_are_armed);
   if (number == caught) return {};
   struct sigaction action = {};
   sigaction(number, nullptr, &before_us);

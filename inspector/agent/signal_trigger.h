@@ -12,10 +12,11 @@ namespace inspector {
 ///
 /// Called with the GIL held, except for the last two.
 
-/// From now on the signal is noted and `wake`, an eventfd, is written. In a
-/// forked worker it takes over the handler that the fork brought. Returns an
-/// empty text, or a sentence that says why the signal cannot be used.
-std::string CatchSignal(int number, int wake);
+/// From now on the signal is noted and `wake`, an eventfd, is written. Forked
+/// children do with it what they did without us; if `children_are_armed`, they
+/// note it for an agent of theirs, which takes over the handler by this call.
+/// Returns an empty text, or a sentence that says why it cannot be used.
+std::string CatchSignal(int number, int wake, bool children_are_armed);
 /// Puts back what was there, unless it is not ours any more.
 void ReleaseSignal();
 

@@ -2,18 +2,18 @@
 
 Python imports the first `sitecustomize` on its path. This one starts the agent,
 takes itself off the path and imports the next one, as if it had not been there.
-Nothing that goes wrong here reaches the program: one line on stderr at most.
+What it leaves is `cyclescope` in sys.modules, so that a program that imports it
+runs whether it is armed or not. Nothing that goes wrong here reaches the
+program: one line on stderr at most.
 """
 
 import sys
 
 
 def _is_wanted(environ):
-    """Off by CYCLESCOPE=0, and in programs that an armed service starts."""
+    """Not in programs that an armed service starts, if it has not asked."""
     import os
 
-    if environ.get("CYCLESCOPE", "1") == "0":
-        return False
     armed = environ.get("CYCLESCOPE_ARMED")
     return armed in (None, str(os.getpid())) or (
         environ.get("CYCLESCOPE_CHILDREN") == "all"
@@ -23,28 +23,16 @@ def _is_wanted(environ):
 def _start():
     import os
 
+    import cyclescope
+
     if not _is_wanted(os.environ):
         return
-    version = sys.version_info
-    if sys.implementation.name != "cpython" or not (
-        (3, 11) <= version[:2] <= (3, 13)
-    ):
-        raise RuntimeError(
-            "%s %d.%d is not supported; CPython 3.11, 3.12 and 3.13 are"
-            % (sys.implementation.name, version[0], version[1])
-        )
-    if "t" in getattr(sys, "abiflags", ""):
-        raise RuntimeError(
-            "free-threaded builds are not supported; builds with the GIL are"
-        )
     try:
-        import _cyclescope
+        cyclescope.arm()
     except ImportError as error:
         # Site runs in sub-interpreters, too; the main one has its agent.
-        if "subinterpreters" in str(error):
-            return
-        raise
-    _cyclescope.start()
+        if "subinterpreters" not in str(error):
+            raise
 
 
 def _leave():
