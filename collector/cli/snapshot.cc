@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "collector/cli/checks.h"
+#include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -18,12 +19,15 @@ struct SnapshotOptions {
   std::string target;
   std::vector<std::string> watch;
   std::string ids;
+  std::string heap;
   size_t top = 10;
   bool all = false;
   bool json = false;
 };
 
-void TakeSnapshot(const SnapshotOptions& options) {
+std::string TakeReport(const SnapshotOptions& options) {
+  if (!options.heap.empty())
+    return WriteHeap(options.target, options.watch, options.heap);
   AgentClient agent = AgentClient::Connect(options.target);
   SnapshotRequest request;
   request.watch = options.watch;
@@ -37,14 +41,17 @@ void TakeSnapshot(const SnapshotOptions& options) {
     }
     request.ids_fd = ids.get();
   }
-  std::string report;
   try {
-    report = agent.Snapshot(request);
+    return agent.Snapshot(request);
   } catch (const Error& error) {
     // The inspector knows only a descriptor, the person a file.
     if (!ids) throw;
     throw Error(fmt::format("--ids {}: {}", options.ids, error.what()));
   }
+}
+
+void TakeSnapshot(const SnapshotOptions& options) {
+  std::string report = TakeReport(options);
   if (options.json) {
     fmt::print("{}\n", report);
   } else {
@@ -73,6 +80,10 @@ void AddSnapshot(CLI::App& app, int*) {
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "
                    "object to this file");
+  verb->add_option("--heap", options->heap,
+                   "Also write the whole graph to this file, for `top`, "
+                   "`path` and `whatif`")
+      ->excludes("--ids");
   verb->add_flag("--json", options->json, "The whole report as JSON");
   verb->footer("Example: cyclescope snapshot 4711 --watch Broker --top 5");
   verb->callback([options] { TakeSnapshot(*options); });

@@ -259,7 +259,10 @@ std::string AgentClient::Snapshot(const SnapshotRequest& request) const {
   nlohmann::json json = {{"request", "snapshot"}};
   if (!request.watch.empty()) json["watch"] = request.watch;
   if (request.ids_fd >= 0) json["ids"] = true;
-  std::string reply = Ask(json, request.ids_fd, request.timeout);
+  if (request.heap_fd >= 0) json["heap"] = true;
+  std::string reply =
+      Ask(json, request.ids_fd >= 0 ? request.ids_fd : request.heap_fd,
+          request.timeout);
   nlohmann::json report = Parsed(reply, socket_, "snapshot");
   if (report.value("schema", "") != "cyclescope.snapshot/1") {
     throw Error(fmt::format(

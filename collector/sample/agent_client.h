@@ -19,6 +19,8 @@ struct SnapshotRequest {
   /// An open, writable descriptor for one line `0xADDRESS TYPE STATE` per
   /// tracked object; -1 for none. Stays the caller's.
   int ids_fd = -1;
+  /// The same for the whole heap (heap_file.md). One of the two only.
+  int heap_fd = -1;
   std::chrono::milliseconds timeout = std::chrono::seconds(120);
 };
 

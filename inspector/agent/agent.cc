@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "inspector/agent/heap_export.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/agent/signal_trigger.h"
 
@@ -169,8 +170,8 @@ bool Agent::StopWithin(int milliseconds) {
 void Agent::AbandonInChild() {
   listener_.Close();
   wake_.Close();
-  // The list may have been changing at the fork if the thread ran, as forks made
-  // in C let it: its descriptors are then closed by exec only.
+  // The list may have been changing at the fork if the thread ran, as forks
+  // made in C let it: its descriptors are then closed by exec only.
   if (!running_) clients_.clear();
   running_ = false;
 }
@@ -313,15 +314,36 @@ std::string Agent::Answer(const std::string& request,
     }
   }
   bool ids = question.contains("ids") && question["ids"] == true;
-  if (ids && !descriptor.open())
+  bool whole = question.contains("heap") && question["heap"] == true;
+  if (ids && whole)
     return ErrorReport(
-        "\"ids\" needs an open, writable descriptor sent along with it");
-  return Snapshot(watch, ids ? descriptor.number() : -1, "request");
+        "\"ids\" and \"heap\" need a descriptor each: ask for one at a time");
+  if ((ids || whole) && !descriptor.open())
+    return ErrorReport(
+        (ids ? "\"ids\"" : "\"heap\"") +
+        std::string(" needs an open, writable descriptor sent along with it"));
+  ExtraOutput extra;
+  if (ids) extra = {ExtraOutput::Kind::kIds, descriptor.number()};
+  if (whole) extra = {ExtraOutput::Kind::kHeap, descriptor.number()};
+  return Snapshot(watch, extra, "request");
 }
 
 std::string Agent::Snapshot(const std::vector<std::string>& watch,
-                            int ids_descriptor, const char* trigger) {
-  SnapshotRequest request = {watch, ids_descriptor, kDeadlineSeconds, true};
+                            const ExtraOutput& extra, const char* trigger) {
+  off_t start =
+      extra.descriptor < 0 ? -1 : lseek(extra.descriptor, 0, SEEK_CUR);
+  // Told to stop: all again after the restart. What has been written by then
+  // must not stand before what will be.
+  auto again = [&]() -> std::string {
+    if (extra.descriptor < 0 ||
+        (start >= 0 && ftruncate(extra.descriptor, start) == 0 &&
+         lseek(extra.descriptor, start, SEEK_SET) == start))
+      return {};
+    return ErrorReport(
+        "the process forked or is ending, and what had been written to the "
+        "pipe cannot be taken back; try again");
+  };
+  SnapshotRequest request = {watch, extra, kDeadlineSeconds, true};
   bool asked = std::strcmp(trigger, "request") == 0 ||
                std::strcmp(trigger, "python") == 0;
   request.ask_malloc = !malloc_is_slow_ || asked;
@@ -329,10 +351,20 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
   if (request.ask_malloc)
     malloc_is_slow_ =
         snapshot.malloc && snapshot.malloc->took_us > kSlowMallocUs;
-  if (snapshot.aborted) return {};
+  if (snapshot.aborted) return again();
   if (!snapshot.error.empty()) return ErrorReport(snapshot.error, trigger);
   if (packages_.empty()) packages_ = ListPackages(path_);
-  return SnapshotReport(identity_, packages_, trigger, snapshot);
+  std::string report = SnapshotReport(identity_, packages_, trigger, snapshot);
+  if (extra.kind == ExtraOutput::Kind::kHeap &&
+      !EndHeapFile(extra.descriptor, snapshot.heap_file, report,
+                   MonotonicMicroseconds() +
+                       static_cast<int64_t>(kDeadlineSeconds * 1e6),
+                   stop_)) {
+    if (stop_.load()) return again();
+    return ErrorReport(
+        "the heap file could not be ended; see whether the disk is full");
+  }
+  return report;
 }
 
 void Agent::ServeOrders() {
@@ -343,7 +375,7 @@ void Agent::ServeOrders() {
       if (orders_.empty()) return;
       order = orders_.front();
     }
-    std::string reply = Snapshot(order->watch(), -1, "python");
+    std::string reply = Snapshot(order->watch(), {}, "python");
     if (reply.empty()) return;  // Stopped: again after the restart.
     order->Fulfil(std::move(reply));
     std::lock_guard<std::mutex> lock(orders_mutex_);
@@ -367,7 +399,7 @@ void Agent::ServeTriggers() {
 }
 
 bool Agent::WriteReport(const char* trigger) {
-  std::string report = Snapshot(settings_.watch, -1, trigger);
+  std::string report = Snapshot(settings_.watch, {}, trigger);
   if (report.empty()) return false;
   output_.Write(report, trigger);
   return true;

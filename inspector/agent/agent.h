@@ -91,7 +91,7 @@ class Agent {
   /// The reply; empty if the thread was told to stop meanwhile.
   std::string Answer(const std::string& request, const Descriptor& descriptor);
   std::string Snapshot(const std::vector<std::string>& watch,
-                       int ids_descriptor, const char* trigger);
+                       const ExtraOutput& extra, const char* trigger);
   /// Reports on what has come due. Nothing is lost by a stop meanwhile.
   void ServeTriggers();
   void ServeOrders();

@@ -31,7 +31,7 @@ enum class ChildStatus : int {
   kDone,
   kArenaExhausted,
   kReportTooLarge,
-  kIdsNotWritten,
+  kExtraNotWritten,
   kCrashed,
   kParentGone,
 };
@@ -186,7 +186,7 @@ int64_t PrivateBytes() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) EndChild(ChildStatus::kParentGone);
   CatchCrashes();
-  CloseDescriptors(question.ids_descriptor);
+  CloseDescriptors(question.extra.descriptor);
   StepBack();
   Allocator& allocator = *runtime.allocator;
   allocator.Open(question.arenas, ArenasOf(shared), question.modules);
@@ -213,8 +213,8 @@ int64_t PrivateBytes() {
   } else {
     shared->cow_bytes = shared->peak_bytes = -1;
   }
-  EndChild(shared->sections.ids_written ? ChildStatus::kDone
-                                        : ChildStatus::kIdsNotWritten);
+  EndChild(shared->sections.extra_written ? ChildStatus::kDone
+                                          : ChildStatus::kExtraNotWritten);
 }
 
 // ---------------------------------------------------------------------------
@@ -300,9 +300,9 @@ std::string SentenceFor(const Shared& shared) {
     case ChildStatus::kReportTooLarge:
       return "the snapshot ended itself: its report would be over " +
              std::to_string(kReportBytes >> 20) + " MiB";
-    case ChildStatus::kIdsNotWritten:
-      return "the list of object ids could not be written whole; see whether "
-             "the disk is full";
+    case ChildStatus::kExtraNotWritten:
+      return "what was to be written beside the report could not be written "
+             "whole; see whether the disk is full";
     case ChildStatus::kCrashed:
       return "the snapshot crashed (signal " + std::to_string(shared.signal) +
              (shared.crashed_type[0] == 0
@@ -349,7 +349,7 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
                                       request.watch.end());
   std::vector<AddressRange> modules(kMostModules);
   modules.resize(ListModuleData(modules));
-  HeapQuestion question{names, request.ids_descriptor, {}, {}, modules};
+  HeapQuestion question{names, request.extra, {}, {}, modules};
   uint64_t limit = MemoryLimit();
   // As late as possible, so that all figures are of one moment.
   snapshot.malloc_reason =
@@ -412,6 +412,7 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
       snapshot.functions.assign(at, sections.functions_size);
       snapshot.limits.assign(at + sections.functions_size,
                              sections.limits_size);
+      snapshot.heap_file = sections.heap_file;
       snapshot.live = sections.live;
       snapshot.floating = sections.floating;
       snapshot.has_pools = shared.has_pools;

@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "inspector/agent/heap_report.h"
 #include "inspector/agent/memory_map.h"
 #include "inspector/agent/process_facts.h"
-#include "inspector/cpython/runtime.h"
 
 namespace inspector {
 
@@ -34,13 +34,14 @@ struct ChildSnapshot {
   int64_t child_ms = 0;
   int64_t child_peak_bytes = -1;  // Here and below -1: could not be read.
   int64_t cow_bytes = -1;
-  bool aborted = false;  // We were told to stop meanwhile.
+  heap::HeapFileProgress heap_file;  // To be ended, if one was asked for.
+  bool aborted = false;              // We were told to stop meanwhile.
 };
 
 /// How a snapshot is to be taken.
 struct SnapshotRequest {
   std::vector<std::string> watch;
-  int ids_descriptor = -1;  // See HeapQuestion.
+  ExtraOutput extra;  // Its descriptor stays the caller's.
   double deadline_seconds = 120;
   bool ask_malloc = true;
 };

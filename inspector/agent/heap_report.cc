@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "inspector/agent/cycle_tally.h"
+#include "inspector/agent/heap_export.h"
 #include "inspector/cpython/code.h"
 #include "inspector/cpython/collector_state.h"
 #include "inspector/cpython/sizes.h"
@@ -77,6 +78,11 @@ class Analysis {
   void WriteFunctions(JsonWriter& json);
   void WriteLimits(JsonWriter& json) const;
   bool WriteIds(int descriptor) const;
+  bool WriteHeapTo(int descriptor, heap::HeapFileProgress& progress) {
+    return WriteHeapFile({runtime_, walk_, types_, states_, never_, labels_,
+                          holders_, strings_, memory_},
+                         descriptor, progress);
+  }
   const BlockBytes& live() const { return totals_.live; }
   const BlockBytes& floating() const { return totals_.floating; }
 
@@ -565,8 +571,12 @@ HeapSections HeapReport::Write(char* begin, size_t size) {
   sections.live = analysis.live();
   sections.floating = analysis.floating();
   sections.complete = !members.full() && !functions.full() && !limits.full();
-  if (question_.ids_descriptor >= 0)
-    sections.ids_written = analysis.WriteIds(question_.ids_descriptor);
+  const ExtraOutput& extra = question_.extra;
+  if (extra.kind == ExtraOutput::Kind::kIds)
+    sections.extra_written = analysis.WriteIds(extra.descriptor);
+  else if (extra.kind == ExtraOutput::Kind::kHeap)
+    sections.extra_written =
+        analysis.WriteHeapTo(extra.descriptor, sections.heap_file);
   return sections;
 }
 

@@ -6,15 +6,24 @@
 #include "inspector/agent/json_writer.h"
 #include "inspector/cpython/collector_state.h"
 #include "inspector/cpython/heap_walk.h"
+#include "inspector/graph/heap_file_writer.h"
 
 namespace inspector {
+
+/// What a snapshot writes beside its report, and where: the address, type and
+/// state of every tracked object, or the whole heap (heap_file.md).
+struct ExtraOutput {
+  enum class Kind : uint8_t { kNone, kIds, kHeap };
+  Kind kind = Kind::kNone;
+  int descriptor = -1;
+};
 
 /// What a snapshot is asked for.
 struct HeapQuestion {
   std::span<const std::string_view> watch;  // Types, see TypeTable.
-  int ids_descriptor = -1;  // Where to list every tracked object, or -1.
-  ThreadStacks stacks;      // Noted just before the clone.
-  ArenaTable arenas;        // So, too.
+  ExtraOutput extra;
+  ThreadStacks stacks;                    // Noted just before the clone.
+  ArenaTable arenas;                      // So, too.
   std::span<const AddressRange> modules;  // See ListModuleData.
 };
 
@@ -26,8 +35,9 @@ struct HeapSections {
   size_t limits_size = 0;     // Then entries of `limits`, without brackets.
   BlockBytes live;
   BlockBytes floating;
-  bool ids_written = true;
-  bool complete = true;  // False if the memory was too small.
+  bool extra_written = true;
+  heap::HeapFileProgress heap_file;  // What the agent has to end.
+  bool complete = true;              // False if the memory was too small.
 };
 
 /// What one walk found, in the order in which the child works it out.

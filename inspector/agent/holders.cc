@@ -53,10 +53,13 @@ StringId Holders::PathTo(NodeId node) {
   Text text;
   if (!whole)
     text.Append("… → ");
-  else if (states_.of[node] == State::kInFlight)
-    AppendFrame(text, start);
-  else
+  else if (states_.of[node] != State::kInFlight)
     AppendStart(text, start);
+  else if (int index = walk_.FrameHolding(start); index >= 0)
+    text.Append(AppendFrame(text, walk_.frames().frames[size_t(index)],
+                            walk_.object(start))
+                    ? " → "
+                    : ": ");
   bool folded = false;
   for (size_t i = 0; i < shown; ++i) {
     if (!folded) {
@@ -79,59 +82,84 @@ StringId Holders::PathTo(NodeId node) {
   return strings_.Intern(text.text());
 }
 
+StringId Holders::NameOf(const Root& root) const {
+  Text text;
+  AppendRoot(text, root);
+  return strings_.Intern(text.text());
+}
+
+StringId Holders::NameOf(const FrameReference& reference) {
+  Text text;
+  AppendFrame(text, walk_.frames().frames[reference.frame], reference.object);
+  return strings_.Intern(text.text());
+}
+
+StringId Holders::NameOfOutside(NodeId node) const {
+  Text text;
+  AppendOutside(text, node);
+  return strings_.Intern(text.text());
+}
+
 void Holders::AppendStart(Text& text, NodeId start) const {
   auto modules = walk_.modules();
   if (std::find(modules.begin(), modules.end(), start) != modules.end()) return;
   if ((walk_.flags()[start] & heap::kNamedRoot) != 0) {
     for (const Root& root : walk_.roots()) {
       if (root.node != start) continue;
-      switch (root.kind) {
-        case RootKind::kInterpreter:
-          text.Append("interpreter → ");
-          return;
-        case RootKind::kThread:
-          text.Append("thread ").Append(int64_t(root.of)).Append(" → ");
-          return;
-        case RootKind::kAtExit:
-          text.Append("atexit → ");
-          return;
-        case RootKind::kStatic:
-          text.Append("static data of ").Append(strings_.text(root.of));
-          text.Append(" → ");
-          return;
-      }
+      AppendRoot(text, root);
+      text.Append(" → ");
+      return;
     }
   }
-  int64_t references = walk_.Unexplained(start);
-  if ((walk_.flags()[start] & heap::kHeldOutside) == 0 || references <= 0)
-    return;
-  text.Append("held from C: ").Append(references);
-  text.Append(references == 1 ? " reference → " : " references → ");
+  if (AppendOutside(text, start)) text.Append(" → ");
 }
 
-void Holders::AppendFrame(Text& text, NodeId start) {
+void Holders::AppendRoot(Text& text, const Root& root) const {
+  switch (root.kind) {
+    case RootKind::kInterpreter:
+      text.Append("interpreter");
+      return;
+    case RootKind::kThread:
+      text.Append("thread ").Append(int64_t(root.of));
+      return;
+    case RootKind::kAtExit:
+      text.Append("atexit");
+      return;
+    case RootKind::kStatic:
+      text.Append("static data of ").Append(strings_.text(root.of));
+      return;
+  }
+}
+
+bool Holders::AppendOutside(Text& text, NodeId node) const {
+  int64_t references = walk_.Unexplained(node);
+  if ((walk_.flags()[node] & heap::kHeldOutside) == 0 || references <= 0)
+    return false;
+  text.Append("held from C: ").Append(references);
+  text.Append(references == 1 ? " reference" : " references");
+  return true;
+}
+
+bool Holders::AppendFrame(Text& text, const RunningFrame& frame,
+                          const PyObject* object) {
   const Layout& layout = *runtime_.layout;
-  int index = walk_.FrameHolding(start);
-  if (index < 0) return;
-  const RunningFrame& frame = walk_.frames().frames[size_t(index)];
   const PyObject* code = ReadObject(frame.iframe, layout.iframe_code);
   FunctionNames names = labels_.NamesOf(code);
   text.Append("thread ").Append(int64_t(frame.native_thread_id));
   text.Append(", ").Append(strings_.text(names.function)).Append(" (");
   text.Append(strings_.text(names.file)).Append(":");
-  text.Append(LineOfInterpreterFrame(layout, frame.iframe)).Append("): ");
+  text.Append(LineOfInterpreterFrame(layout, frame.iframe)).Append(")");
   const PyObject* locals = ReadObject(code, layout.code_locals_names);
   auto count = Read<int64_t>(locals, kObjectSize);
   for (int64_t i = 0; i < count; ++i) {
-    if (ReadObject(frame.iframe, layout.iframe_localsplus + 8 * i) !=
-        walk_.object(start))
+    if (ReadObject(frame.iframe, layout.iframe_localsplus + 8 * i) != object)
       continue;
-    text.Append("local ");
+    text.Append(": local ");
     text.set_end(AppendText(layout, ReadObject(locals, kTupleItems + 8 * i),
                             text.end(), text.limit()));
-    text.Append(" → ");
-    return;
+    return true;
   }
+  return false;
 }
 
 }  // namespace inspector

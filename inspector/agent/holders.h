@@ -26,10 +26,21 @@ class Holders {
   /// middle of long paths is left out. 0 if the node is floating.
   heap::StringId PathTo(heap::NodeId node);
 
+  /// What such a path begins with: "interpreter", "thread 17, work (a.py:3):
+  /// local broker", "held from C: 2 references"; the last is 0 if there are
+  /// none.
+  heap::StringId NameOf(const Root& root) const;
+  heap::StringId NameOf(const FrameReference& reference);
+  heap::StringId NameOfOutside(heap::NodeId node) const;
+
  private:
   using Text = heap::TextBuffer<4096>;
   void AppendStart(Text& text, heap::NodeId start) const;
-  void AppendFrame(Text& text, heap::NodeId start);
+  void AppendRoot(Text& text, const Root& root) const;
+  bool AppendOutside(Text& text, heap::NodeId node) const;
+  /// True if the object is one of the frame's locals, whose name then ends it.
+  bool AppendFrame(Text& text, const RunningFrame& frame,
+                   const PyObject* object);
   /// True if the step from `owner` to `dict` goes without saying.
   bool IsFolded(heap::NodeId owner, heap::NodeId dict) const;
 

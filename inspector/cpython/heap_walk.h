@@ -58,6 +58,19 @@ class HeapWalk {
   /// 0, 1, 2 for tracked nodes, -1 for others.
   int GenerationOf(heap::NodeId node) const;
 
+  // By node, and the rows of the graph as they are.
+  std::span<PyObject* const> objects() const {
+    return {objects_.data(), objects_.size()};
+  }
+  std::span<const TypeId> type_ids() const {
+    return {type_ids_.data(), type_ids_.size()};
+  }
+  std::span<const uint32_t> first_edges() const {
+    return {first_edge_.data(), first_edge_.size()};
+  }
+  std::span<const heap::Edge> edges() const {
+    return {edges_.data(), edges_.size()};
+  }
   PyObject* object(heap::NodeId node) const { return objects_[node]; }
   TypeId type(heap::NodeId node) const { return type_ids_[node]; }
   heap::NodeId Find(const PyObject* object) const {

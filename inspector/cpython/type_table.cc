@@ -6,8 +6,6 @@
 namespace inspector {
 namespace {
 
-constexpr size_t kNameBytes = 512;
-
 std::string_view LastPart(std::string_view name) {
   // "module.Outer.Inner" shows as "Inner", "f.<locals>.C" as "C".
   size_t at = name.rfind('.');
@@ -175,17 +173,12 @@ bool TypeTable::Matches(TypeId id, std::string_view wanted) const {
 /// Goes through the method resolution order, so that watching a class watches
 /// what inherits from it.
 bool TypeTable::IsNamed(const PyObject* type, std::string_view wanted) const {
-  const PyObject* mro = ReadObject(type, runtime_.layout->type_mro);
-  if (mro == nullptr) return false;
-  auto length = Read<int64_t>(mro, kObjectSize);
-  for (int64_t i = 0; i < length; ++i) {
-    const PyObject* base = ReadObject(mro, kTupleItems + 8 * i);
-    if ((TypeFlags(runtime_, TypeOf(base)) & kFlagType) == 0) continue;
-    char buffer[kNameBytes];
-    if (AnswersTo(NameOf(base, buffer, buffer + sizeof buffer), wanted))
-      return true;
-  }
-  return false;
+  bool named = false;
+  VisitClasses(type, [&](std::string_view name) {
+    named = AnswersTo(name, wanted);
+    return !named;
+  });
+  return named;
 }
 
 }  // namespace inspector

@@ -47,6 +47,13 @@ class TypeTable {
   size_t size() const { return types_.size(); }
   /// Whether the type, or one that it inherits from, answers to `wanted`.
   bool Matches(TypeId id, std::string_view wanted) const;
+  /// Calls `visit(name)` with the name of the type and of each that it inherits
+  /// from, in the order of the mro, until it returns false. The names live
+  /// during the call only.
+  template <typename Visit>
+  void ForEachClassName(TypeId id, Visit visit) const {
+    VisitClasses(types_[id].type, visit);
+  }
 
  private:
   TypeInfo Describe(PyObject* type);
@@ -54,7 +61,21 @@ class TypeTable {
   TypeKind KindOf(const PyObject* type) const;
   NativeReferences NativeOf(const PyObject* type, TypeKind kind) const;
   bool IsNamed(const PyObject* type, std::string_view wanted) const;
+  template <typename Visit>
+  void VisitClasses(const PyObject* type, Visit visit) const {
+    const PyObject* mro = ReadObject(type, runtime_.layout->type_mro);
+    if (mro == nullptr) return;
+    auto length = Read<int64_t>(mro, kObjectSize);
+    for (int64_t i = 0; i < length; ++i) {
+      const PyObject* base = ReadObject(mro, kTupleItems + 8 * i);
+      if ((TypeFlags(runtime_, TypeOf(base)) & kFlagType) == 0) continue;
+      char buffer[kNameBytes];
+      if (!visit(NameOf(base, buffer, buffer + sizeof buffer))) return;
+    }
+  }
   void Rehash();
+
+  static constexpr size_t kNameBytes = 512;
 
   const Runtime& runtime_;
   heap::StringTable& strings_;

@@ -81,10 +81,9 @@ enum class RecordedKind : uint8_t {
 };
 inline constexpr uint32_t kRecordedKinds = 8;
 
-enum TypeRecordFlag : uint32_t {
-  kTypeWatched = 1,
-  kTypeOfProgram = 2,  // Made by a class statement, not by the interpreter.
-};
+// Flags of a type.
+inline constexpr uint32_t kTypeWatched = 1;
+inline constexpr uint32_t kTypeOfProgram = 2;  // Not the interpreter's own.
 
 struct TypeRecord {
   StringId name;   // module.qualname

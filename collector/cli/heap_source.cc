@@ -1,0 +1,90 @@
+#include "collector/cli/heap_source.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "collector/error.h"
+#include "collector/sample/agent_client.h"
+
+namespace collector {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string AskForHeap(const std::string& target,
+                       const std::vector<std::string>& watch, int fd) {
+  SnapshotRequest request;
+  request.watch = watch;
+  request.heap_fd = fd;
+  return AgentClient::Connect(target).Snapshot(request);
+}
+
+/// A file that goes unless it is told to stay.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(std::string path) : path_(std::move(path)) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
+    if (!path_.empty()) unlink(path_.c_str());
+  }
+  void MoveTo(const std::string& to) {
+    if (rename(path_.c_str(), to.c_str()) != 0)
+      throw Error(fmt::format("{}: {}", to, std::strerror(errno)));
+    path_.clear();
+  }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
+std::string WriteHeap(const std::string& target,
+                      const std::vector<std::string>& watch,
+                      const std::string& path) {
+  struct stat status = {};
+  bool special = stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+  std::string written = special ? path : path + ".part";
+  int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
+  UniqueFd fd(open(written.c_str(), flags | O_CLOEXEC, 0600));
+  if (!fd) throw Error(fmt::format("{}: {}", path, std::strerror(errno)));
+  TemporaryFile file(special ? "" : written);
+  std::string report;
+  try {
+    report = AskForHeap(target, watch, fd.get());
+  } catch (const Error& error) {
+    // The inspector knows only a descriptor, the person a file.
+    throw Error(fmt::format("--heap {}: {}", path, error.what()));
+  }
+  if (!special) file.MoveTo(path);
+  return report;
+}
+
+RecordedHeap HeapOf(const std::string& target_or_file,
+                    const std::vector<std::string>& watch) {
+  std::error_code ignored;
+  if (fs::is_regular_file(target_or_file, ignored))
+    return RecordedHeap::Open(target_or_file);
+  bool is_pid =
+      !target_or_file.empty() &&
+      target_or_file.find_first_not_of("0123456789") == std::string::npos;
+  if (!is_pid && !fs::exists(target_or_file, ignored))
+    throw Error(fmt::format(
+        "{}: neither a heap file, nor a pid, nor the path of a socket; make a "
+        "file with `cyclescope snapshot PID --heap FILE`",
+        target_or_file));
+  UniqueFd memory(memfd_create("cyclescope-heap", MFD_CLOEXEC));
+  if (!memory)
+    throw Error(fmt::format("memfd_create: {}", std::strerror(errno)));
+  AskForHeap(target_or_file, watch, memory.get());
+  return RecordedHeap::FromDescriptor(memory.get(), target_or_file);
+}
+
+}  // namespace collector

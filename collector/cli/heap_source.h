@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "collector/heap/recorded_heap.h"
+
+namespace collector {
+
+/// Has the inspector write its whole heap to `path`, which is there only when
+/// it is complete; /dev/stdout and pipes will do. Returns the report as the
+/// inspector wrote it. Throws Error naming the file.
+std::string WriteHeap(const std::string& target,
+                      const std::vector<std::string>& watch,
+                      const std::string& path);
+
+/// The heap of a heap file, or that of a live TARGET (a pid, or the path of an
+/// inspector's socket), now; it is then kept in memory only.
+RecordedHeap HeapOf(const std::string& target_or_file,
+                    const std::vector<std::string>& watch);
+
+}  // namespace collector
