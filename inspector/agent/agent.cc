@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "inspector/agent/collector_requests.h"
 #include "inspector/agent/heap_export.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/agent/signal_trigger.h"
@@ -298,10 +299,21 @@ std::string Agent::Answer(const std::string& request,
   if (name == "sample") return SampleReport(runtime_);
   if (name == "gc_stats") return CollectorReport(runtime_);
   if (name == "settings") return SettingsReport();
+  if (name == "collect" || name == "trim" || name == "oracle") {
+    if (!settings_.Allows(name))
+      return ErrorReport("the request '" + name +
+                         "' changes the process; start the service with "
+                         "CYCLESCOPE_ALLOW=" +
+                         name);
+    if (name == "collect") return CollectRequest();
+    if (name == "trim") return TrimRequest();
+    return Oracle(descriptor);
+  }
   if (name != "snapshot")
     return ErrorReport(
         "the request '" + name.substr(0, 64) +
-        "' is not known; ping, snapshot, sample, gc_stats and settings are");
+        "' is not known; ping, snapshot, sample, gc_stats, settings, collect "
+        "and trim are");
   std::vector<std::string> watch = settings_.watch;
   if (question.contains("watch")) {
     if (!question["watch"].is_array())
@@ -326,6 +338,25 @@ std::string Agent::Answer(const std::string& request,
   if (ids) extra = {ExtraOutput::Kind::kIds, descriptor.number()};
   if (whole) extra = {ExtraOutput::Kind::kHeap, descriptor.number()};
   return Snapshot(watch, extra, "request");
+}
+
+// The GIL is held from before the snapshot until after the collection: to take
+// and release it inside of that changes nothing.
+std::string Agent::Oracle(const Descriptor& descriptor) {
+  if (!descriptor.open())
+    return ErrorReport("\"oracle\" needs a writable descriptor for the ids");
+  PyGILState_STATE gil = PyGILState_Ensure();
+  std::string report;
+  nlohmann::json garbage;
+  {
+    GarbageOracle oracle;
+    ExtraOutput ids = {ExtraOutput::Kind::kIds, descriptor.number()};
+    report = Snapshot(settings_.watch, ids, "oracle");
+    if (!report.empty()) garbage = oracle.Collect();
+  }
+  PyGILState_Release(gil);
+  if (report.empty()) return {};
+  return "{\"report\":" + report + ",\"garbage\":" + garbage.dump() + "}";
 }
 
 std::string Agent::Snapshot(const std::vector<std::string>& watch,

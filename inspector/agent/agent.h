@@ -92,6 +92,9 @@ class Agent {
   std::string Answer(const std::string& request, const Descriptor& descriptor);
   std::string Snapshot(const std::vector<std::string>& watch,
                        const ExtraOutput& extra, const char* trigger);
+  /// For tests: a snapshot, and what the collector calls garbage in that very
+  /// heap.
+  std::string Oracle(const Descriptor& descriptor);
   /// Reports on what has come due. Nothing is lost by a stop meanwhile.
   void ServeTriggers();
   void ServeOrders();

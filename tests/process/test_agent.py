@@ -54,7 +54,7 @@ def test_collector_statistics_are_of_this_process(python, agent_directory):
         (b"[]", "no JSON object"),
         (b"{}", "no JSON object"),
         (b'{"request": 5}', "no JSON object"),
-        (b'{"request": "collect"}', "'collect' is not known"),
+        (b'{"request": "delete"}', "'delete' is not known"),
         (b'{"request": "snapshot", "watch": "Broker"}', "array of type names"),
         (b'{"request": "snapshot", "watch": [1]}', "array of type names"),
         (b'{"request": "snapshot", "ids": true}', "writable descriptor"),
