@@ -28,7 +28,6 @@ namespace {
 
 constexpr char kVersion[] = "0.1.0";
 constexpr double kDeadlineSeconds = 120;
-constexpr size_t kMostClients = 16;
 constexpr int kNoDescriptorsMs = 1000;
 // mallinfo2 holds each malloc arena's lock; after one call this long it is left
 // alone unless somebody asks for a snapshot (design, Decisions).
@@ -61,6 +60,7 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
       owner_pid_(getpid()),
       output_(OutputOf(settings_), owner_pid_),
       memory_(settings_.at_percent) {
+  for (std::atomic<int>& socket : sockets_) socket.store(-1);
   socket_path_ = settings_.directory + "/cyclescope-" +
                  std::to_string(owner_pid_) + ".sock";
   listener_ = Listen(socket_path_);
@@ -171,9 +171,9 @@ bool Agent::StopWithin(int milliseconds) {
 void Agent::AbandonInChild() {
   listener_.Close();
   wake_.Close();
-  // The list may have been changing at the fork if the thread ran, as forks
-  // made in C let it: its descriptors are then closed by exec only.
-  if (!running_) clients_.clear();
+  // The list may have been changing at the fork if the thread ran.
+  for (std::atomic<int>& socket : sockets_)
+    if (socket.load() >= 0) close(socket.load());
   running_ = false;
 }
 
@@ -252,7 +252,8 @@ void Agent::Accept() {
   if (!socket.open() || clients_.size() >= kMostClients) return;
   Connection connection(std::move(socket));
   if (!connection.PeerIsAllowed()) return;
-  clients_.push_back(std::make_unique<Client>(std::move(connection)));
+  auto slot = std::find(sockets_.begin(), sockets_.end(), -1);
+  clients_.push_back(std::make_unique<Client>(std::move(connection), *slot));
 }
 
 bool Agent::Serve(Client& client, short events) {
@@ -305,9 +306,12 @@ std::string Agent::Answer(const std::string& request,
                          "' changes the process; start the service with "
                          "CYCLESCOPE_ALLOW=" +
                          name);
-    if (name == "collect") return CollectRequest();
     if (name == "trim") return TrimRequest();
-    return Oracle(descriptor);
+    if (!gate_.Enter(stop_)) return {};
+    std::string reply =
+        name == "collect" ? CollectRequest() : Oracle(descriptor);
+    gate_.Leave();
+    return reply;
   }
   if (name != "snapshot")
     return ErrorReport(
@@ -378,6 +382,7 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
   bool asked = std::strcmp(trigger, "request") == 0 ||
                std::strcmp(trigger, "python") == 0;
   request.ask_malloc = !malloc_is_slow_ || asked;
+  if (std::strcmp(trigger, "oracle") != 0) request.gate = &gate_;
   ChildSnapshot snapshot = TakeChildSnapshot(runtime_, request, stop_);
   if (request.ask_malloc)
     malloc_is_slow_ =

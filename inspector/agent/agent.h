@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -67,14 +68,25 @@ class Agent {
   /// any state. Closes what was inherited; the object must not be used after.
   void AbandonInChild();
 
+  /// Passed by forks while the thread runs.
+  ForkGate& gate() { return gate_; }
+  bool running() const { return running_; }
   const Runtime& runtime() const { return runtime_; }
   const Settings& settings() const { return settings_; }
   const std::vector<std::string>& path() const { return path_; }
 
  private:
+  static constexpr size_t kMostClients = 16;
+
   struct Client {
-    explicit Client(Connection made) : connection(std::move(made)) {}
+    Client(Connection made, std::atomic<int>& socket)
+        : connection(std::move(made)), slot(socket) {
+      slot.store(connection.number());
+    }
+    ~Client() { slot.store(-1); }  // Before the socket is closed.
+    Client(const Client&) = delete;
     Connection connection;
+    std::atomic<int>& slot;
     std::string request;    // Not answered yet.
     Descriptor descriptor;  // Came with it.
   };
@@ -111,6 +123,9 @@ class Agent {
   Descriptor listener_;
   Descriptor wake_;  // eventfd
   std::vector<std::unique_ptr<Client>> clients_;
+  // Their sockets, for a forked child to close: it may not look at the list.
+  std::array<std::atomic<int>, kMostClients> sockets_;
+  ForkGate gate_;
   ProcessIdentity identity_;
   std::vector<Package> packages_;
   int owner_pid_ = 0;

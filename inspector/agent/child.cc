@@ -75,6 +75,8 @@ class SharedMemory {
     if (ok()) munmap(shared_, kSharedBytes);
   }
   bool ok() const { return shared_ != MAP_FAILED; }
+  /// Once our own child has it, the service's shall not.
+  void HideFromForks() { madvise(shared_, kReportBytes, MADV_DONTFORK); }
   Shared* get() const { return shared_; }
 
  private:
@@ -365,10 +367,13 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   CloneResult clone = {};
   constexpr int kTries = 200;  // A collection takes seconds at the most.
   for (int i = 0; i < kTries && !stop.load(); ++i) {
+    if (request.gate != nullptr && !request.gate->Enter(stop)) break;
     clone = Clone(runtime, question, memory.get(), limit, stop);
+    if (request.gate != nullptr) request.gate->Leave();
     if (!clone.collecting) break;
     Sleep(10);
   }
+  memory.HideFromForks();
   if (stop.load() && clone.child <= 0) {
     snapshot.aborted = true;
     return snapshot;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "inspector/agent/heap_report.h"
+#include "inspector/agent/fork_gate.h"
 #include "inspector/agent/memory_map.h"
 #include "inspector/agent/process_facts.h"
 
@@ -44,6 +45,7 @@ struct SnapshotRequest {
   ExtraOutput extra;  // Its descriptor stays the caller's.
   double deadline_seconds = 120;
   bool ask_malloc = true;
+  ForkGate* gate = nullptr;  // To be passed before the GIL; null: we have it.
 };
 
 /// Takes it, on the calling (native) thread. Takes the GIL for the clone alone;

@@ -85,20 +85,32 @@ PyObject* AtExit(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-// 3.12 and later warn when a process with several threads forks, and count the
-// kernel's threads: ours must not be there (Modules/posixmodule.c,
-// warn_about_fork_with_threads). 3.11 frees the other threads' states in the
-// child before it renews the lock that making one takes without the GIL, and
-// would wait for ever if ours was just at that (Python/pystate.c,
-// _PyThreadState_DeleteExcept).
+/// 3.12 and later warn when a process with several threads forks, and count the
+/// kernel's threads: ours must not make the difference (Modules/posixmodule.c,
+/// warn_about_fork_with_threads).
+bool MustStopToFork(const Agent& agent) {
+  constexpr int kMainAndOurs = 2;
+  return agent.runtime().layout->minor >= 12 && ThreadCount() <= kMainAndOurs;
+}
+
 PyObject* BeforeFork(PyObject*, PyObject*) {
   ++forks_under_way;
-  if (the_agent != nullptr) StopThread(*the_agent);
+  Agent* agent = the_agent;
+  if (agent == nullptr) Py_RETURN_NONE;
+  if (MustStopToFork(*agent)) StopThread(*agent);
+  if (!agent->gate().BeginFork()) {
+    PyThreadState* thread = PyEval_SaveThread();
+    agent->gate().WaitToFork();
+    PyEval_RestoreThread(thread);
+  }
   Py_RETURN_NONE;
 }
 
 PyObject* AfterForkInParent(PyObject*, PyObject*) {
-  if (--forks_under_way > 0 || the_agent == nullptr) Py_RETURN_NONE;
+  --forks_under_way;
+  if (the_agent == nullptr) Py_RETURN_NONE;
+  the_agent->gate().EndFork();
+  if (forks_under_way > 0 || the_agent->running()) Py_RETURN_NONE;
   // 3.12 counts before this hook runs, 3.13 after it. A pending call waits for
   // the main thread, which may be blocked for good; but where another thread
   // forks there are two anyway, and ours changes nothing.

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -166,6 +167,19 @@ std::vector<Package> ListPackages(const std::vector<std::string>& path) {
   std::sort(packages.begin(), packages.end(),
             [](const Package& a, const Package& b) { return a.name < b.name; });
   return packages;
+}
+
+int ThreadCount() {
+  // Field 20 of /proc/self/stat; the name may hold spaces.
+  std::string stat = ReadFile("/proc/self/stat");
+  size_t at = stat.rfind(')');
+  if (at == std::string::npos) return 0;
+  int count = 0;
+  std::sscanf(stat.c_str() + at + 1,
+              " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d "
+              "%*d %*d %d",
+              &count);
+  return count;
 }
 
 std::string ExecutablePath() {

@@ -51,6 +51,9 @@ struct Package {
 };
 std::vector<Package> ListPackages(const std::vector<std::string>& path);
 
+/// The kernel's count, read as CPython 3.12 does; 0 if it cannot be read.
+int ThreadCount();
+
 std::string ExecutablePath();
 /// When the process started and now, as 2026-11-24T08:00:00Z.
 std::string StartedAt();
