@@ -316,18 +316,19 @@ def memory_cgroup(megabytes):
         group.rmdir()
 
 
-GROWS = """
+GROWS = r"""
 import mmap
 def ready():
     print("ready", flush=True)
-    memory = None
+    kept = []
     for line in sys.stdin:
-        if memory is not None:
-            memory.close()
-        size = int(line) << 20
-        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
-        for page in range(0, size, 4096):
-            memory[page] = 1
+        if line == "drop\n":
+            kept.pop().close()
+        else:
+            size = int(line) << 20
+            kept.append(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE))
+            for page in range(0, size, 4096):
+                kept[-1][page] = 1
         print("done", flush=True)
 ready()
 sys.exit()
@@ -351,13 +352,15 @@ def test_a_share_of_the_memory_limit_gives_one_report_a_crossing(
             def seen():
                 return target.request("settings")["settings"]["memory_percent"]
 
-            target.tell("300")
+            target.tell("222")
+            target.tell("80")
             wait_until(lambda: len(reports(agent_directory)) == 1)
-            target.tell("225")
-            wait_until(lambda: 55 <= seen() < 60)
-            target.tell("301")  # It had not fallen by five points.
-            wait_until(lambda: seen() >= 75)
-            target.tell("150")
+            target.tell("drop")
+            wait_until(lambda: 55 < seen() < 60)
+            target.tell("80")  # It had not fallen by five points.
+            wait_until(lambda: seen() >= 70)
+            target.tell("drop")
+            target.tell("drop")
             wait_until(lambda: seen() < 50)
             assert len(reports(agent_directory)) == 1
             target.tell("300")
