@@ -426,6 +426,7 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
       snapshot.pools_reason = runtime.allocator->reason();
       if (snapshot.pools_reason.empty())
         snapshot.pools_reason = "pymalloc's table of arenas contradicts itself";
+      snapshot.phases = sections.phases;
     }
     snapshot.child_peak_bytes = shared.peak_bytes;
     snapshot.cow_bytes = shared.cow_bytes;

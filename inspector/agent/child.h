@@ -33,6 +33,7 @@ struct ChildSnapshot {
   int64_t gil_wait_us = 0;
   int64_t pause_us = 0;
   int64_t child_ms = 0;
+  Phases phases;
   int64_t child_peak_bytes = -1;  // Here and below -1: could not be read.
   int64_t cow_bytes = -1;
   heap::HeapFileProgress heap_file;  // To be ended, if one was asked for.

@@ -88,12 +88,16 @@ void CycleTally::Run() {
   heap::CycleFinder finder(graph_, components_, kEdgeBudget, memory_);
   std::pmr::vector<uint8_t> has_watched(components_.count(), 0, memory_);
   for (NodeId node = 0; node < graph_.node_count(); ++node)
-    if (types_[walk_.type(node)].watched) has_watched[components_.of[node]] = 1;
+    if (components_.of[node] != heap::kNoComponent &&
+        types_[walk_.type(node)].watched)
+      has_watched[components_.of[node]] = 1;
   // In a large component every search is long: it must not use up what all the
   // small ones need.
   auto add_watched = [&](bool large) {
     for (NodeId node = 0; node < graph_.node_count(); ++node) {
-      if (!types_[walk_.type(node)].watched) continue;
+      if (components_.of[node] == heap::kNoComponent ||
+          !types_[walk_.type(node)].watched)
+        continue;
       uint32_t size = components_.size[components_.of[node]];
       if ((size > kLargeComponent) != large) continue;
       finder.ForEachCycle(
@@ -102,36 +106,26 @@ void CycleTally::Run() {
   };
   add_watched(false);
   for (ComponentId id = 0; id < components_.count(); ++id)
-    if (has_watched[id] == 0 && !Members(id).empty()) AddComponent(id, finder);
+    if (has_watched[id] == 0) AddComponent(id, finder);
   add_watched(true);
   skipped_ = finder.skipped_nodes();
 }
 
-/// Groups the nodes of components that hold a cycle: those of two or more
-/// nodes, and single nodes that refer to themselves.
+/// Groups the nodes of each component.
 void CycleTally::ListComponents() {
-  std::pmr::vector<uint8_t> cyclic(components_.count(), 0, memory_);
-  for (NodeId node = 0; node < graph_.node_count(); ++node) {
-    ComponentId id = components_.of[node];
-    if (components_.size[id] > 1) {
-      cyclic[id] = 1;
-      continue;
-    }
-    for (heap::Edge edge : graph_.Referents(node))
-      if (edge.referent() == node && !edge.cut()) cyclic[id] = 1;
-  }
   first_member_.resize(components_.count() + 1, 0);
   uint32_t next = 0;
   for (ComponentId id = 0; id < components_.count(); ++id) {
     first_member_[id] = next;
-    if (cyclic[id] != 0) next += components_.size[id];
+    next += components_.size[id];
   }
   first_member_[components_.count()] = next;
   members_.resize(next);
   std::pmr::vector<uint32_t> filled(components_.count(), 0, memory_);
   for (NodeId node = 0; node < graph_.node_count(); ++node) {
     ComponentId id = components_.of[node];
-    if (cyclic[id] != 0) members_[first_member_[id] + filled[id]++] = node;
+    if (id != heap::kNoComponent)
+      members_[first_member_[id] + filled[id]++] = node;
   }
 }
 

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 
+#include "inspector/agent/child.h"
 #include "inspector/agent/cycle_tally.h"
 #include "inspector/agent/heap_export.h"
 #include "inspector/cpython/code.h"
@@ -16,6 +18,19 @@ namespace {
 using heap::NodeId;
 using heap::State;
 using heap::StringId;
+
+/// A stop watch.
+class Lap {
+ public:
+  /// Since the last call or the beginning.
+  int64_t Microseconds() {
+    int64_t before = std::exchange(at_, MonotonicMicroseconds());
+    return at_ - before;
+  }
+
+ private:
+  int64_t at_ = MonotonicMicroseconds();
+};
 
 /// Counts of all objects whose types share one name.
 struct TypeRow {
@@ -63,18 +78,21 @@ class Analysis {
         never_(memory),
         rows_(memory) {}
 
-  void Run() {
+  void Run(Phases& phases) {
+    Lap lap;
     states_ = heap::FindStates(graph_, walk_.flags(), walk_.modules(), memory_);
     MarkFrozenGarbage();
     MarkNever();
+    phases.states_us = lap.Microseconds();
     CountTypes();
+    phases.types_us = lap.Microseconds();
   }
 
   void WriteHeap(JsonWriter& json);
   void WriteAccount(JsonWriter& json) const;
   void WriteCollector(JsonWriter& json) const;
   void WriteWatched(JsonWriter& json);
-  void WriteCycles(JsonWriter& json);
+  void WriteCycles(JsonWriter& json, Phases& phases);
   void WriteFunctions(JsonWriter& json);
   void WriteLimits(JsonWriter& json) const;
   bool WriteIds(int descriptor) const;
@@ -266,8 +284,8 @@ void Analysis::WriteAccount(JsonWriter& json) const {
   };
   auto write = [&](std::string_view key, int sign) {
     std::pmr::vector<Row> rows(strings_.size(), Row{}, memory_);
-    for (NodeId node = 0; node < graph_.node_count(); ++node) {
-      int64_t references = sign * walk_.Unexplained(node);
+    for (auto [node, unexplained] : walk_.account().exceptions) {
+      int64_t references = sign * unexplained;
       if (references <= 0) continue;
       Row& row = rows[types_[walk_.type(node)].name];
       row.type = types_[walk_.type(node)].name;
@@ -362,11 +380,14 @@ void Analysis::WriteWatched(JsonWriter& json) {
   json.EndArray();
 }
 
-void Analysis::WriteCycles(JsonWriter& json) {
+void Analysis::WriteCycles(JsonWriter& json, Phases& phases) {
+  Lap lap;
   heap::Components components = heap::FindComponents(graph_, memory_);
+  phases.components_us = lap.Microseconds();
   CycleTally tally(runtime_, walk_, types_, labels_, holders_, strings_,
                    components, states_, never_, memory_);
   tally.Run();
+  phases.cycles_us = lap.Microseconds();
   tally.Write(json);
   skipped_ = tally.skipped();
   has_unnamed_edges_ = tally.has_unnamed_edges();
@@ -551,14 +572,18 @@ HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
 
 HeapSections HeapReport::Write(char* begin, size_t size) {
   HeapSections sections;
+  Phases& phases = sections.phases;
+  Lap lap;
+  Lap all;
   walk_.Run();
+  phases.walk_us = lap.Microseconds();
   Analysis analysis(runtime_, question_, walk_, types_, strings_, &arena_);
-  analysis.Run();
+  analysis.Run(phases);
   JsonWriter members(begin, size);
   analysis.WriteHeap(members.Key("heap"));
   analysis.WriteCollector(members.Key("gc"));
   analysis.WriteWatched(members.Key("watched"));
-  analysis.WriteCycles(members.Key("cycles"));
+  analysis.WriteCycles(members.Key("cycles"), phases);
   sections.members_size = members.size();
   begin += members.size();
   size -= members.size();
@@ -577,6 +602,8 @@ HeapSections HeapReport::Write(char* begin, size_t size) {
   else if (extra.kind == ExtraOutput::Kind::kHeap)
     sections.extra_written =
         analysis.WriteHeapTo(extra.descriptor, sections.heap_file);
+  phases.writing_us = all.Microseconds() - phases.walk_us - phases.states_us -
+                      phases.types_us - phases.components_us - phases.cycles_us;
   return sections;
 }
 

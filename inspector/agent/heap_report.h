@@ -27,12 +27,23 @@ struct HeapQuestion {
   std::span<const AddressRange> modules;  // See ListModuleData.
 };
 
+/// How long the parts of a report took, in microseconds.
+struct Phases {
+  int64_t walk_us = 0;    // Objects, references, roots.
+  int64_t states_us = 0;  // And paths.
+  int64_t types_us = 0;   // Sizes, counts by type.
+  int64_t components_us = 0;
+  int64_t cycles_us = 0;
+  int64_t writing_us = 0;  // The rest.
+};
+
 /// Where the parts of a finished report lie in the writer's memory. The agent,
 /// which may allocate, puts the document together.
 struct HeapSections {
   size_t members_size = 0;  // "heap": …, "gc": …, "watched": …, "cycles": …
   size_t functions_size = 0;  // Then an array, the value of code.functions.
   size_t limits_size = 0;     // Then entries of `limits`, without brackets.
+  Phases phases;
   BlockBytes live;
   BlockBytes floating;
   bool extra_written = true;

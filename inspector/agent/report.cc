@@ -79,6 +79,14 @@ std::string SnapshotReport(const ProcessIdentity& process,
   json.Field("gil_wait_us", snapshot.gil_wait_us);
   json.Field("pause_us", snapshot.pause_us);
   json.Field("child_ms", snapshot.child_ms);
+  json.Key("phases_us").BeginObject();
+  json.Field("walk", snapshot.phases.walk_us);
+  json.Field("states", snapshot.phases.states_us);
+  json.Field("types", snapshot.phases.types_us);
+  json.Field("components", snapshot.phases.components_us);
+  json.Field("cycles", snapshot.phases.cycles_us);
+  json.Field("writing", snapshot.phases.writing_us);
+  json.EndObject();
   OptionalField(json, "child_peak_bytes", Known(snapshot.child_peak_bytes));
   OptionalField(json, "cow_bytes", Known(snapshot.cow_bytes));
   OptionalField(json, "mallinfo_ms",

@@ -26,7 +26,8 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       edges_(arena),
       frames_(&arena),
       roots_(&arena),
-      modules_(&arena) {}
+      modules_(&arena),
+      account_(&arena) {}
 
 void HeapWalk::Run() {
   const Layout& layout = *runtime_.layout;
@@ -66,7 +67,6 @@ void HeapWalk::Run() {
   FindRoots();
   ListModules();
   CountStackReferences();
-  mark_roots(node_count(), heap::kHeldOutside);
   DrawUpAccount();
 }
 
@@ -259,12 +259,18 @@ int64_t HeapWalk::Unexplained(NodeId node) const {
 
 void HeapWalk::DrawUpAccount() {
   for (NodeId node = 0; node < node_count(); ++node) {
-    if (IsImmortal(runtime_, objects_[node])) continue;
-    int64_t counted = RefCount(objects_[node]);
+    PyObject* object = objects_[node];
+    if (IsImmortal(runtime_, object)) {
+      flags_[node] |= heap::kHeldOutside;
+      continue;
+    }
+    int64_t counted = RefCount(object);
+    int64_t found = referrers_[node];
     account_.counted += uint64_t(counted);
-    account_.explained +=
-        uint64_t(std::min<int64_t>(counted, referrers_[node]));
-    if (counted < int64_t(referrers_[node])) ++account_.overcounted;
+    account_.explained += uint64_t(std::min(counted, found));
+    if (counted == found) continue;
+    if (counted > found) flags_[node] |= heap::kHeldOutside;
+    account_.exceptions.push_back({node, counted - found});
   }
 }
 

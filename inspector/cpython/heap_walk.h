@@ -20,10 +20,14 @@ struct Root {
 /// How many of the references that the interpreter counts were found. Immortal
 /// objects, whose references nobody counts, are left out.
 struct Account {
+  explicit Account(std::pmr::memory_resource* memory) : exceptions(memory) {}
   uint64_t counted = 0;
   uint64_t explained = 0;
-  /// Objects with more references found than counted: some edge is wrong.
-  uint64_t overcounted = 0;
+  struct Exception {
+    heap::NodeId node;
+    int64_t unexplained;  // Negative: more were found than there are.
+  };
+  std::pmr::vector<Exception> exceptions;  // By node.
 };
 
 /// Walks the whole heap of the interpreter: every object that the collector
@@ -83,8 +87,8 @@ class HeapWalk {
   std::span<const Root> roots() const { return {roots_.data(), roots_.size()}; }
   /// The imported modules: values of sys.modules.
   std::span<const heap::NodeId> modules() const { return modules_; }
-  /// References that have no explanation; negative: more were found than there
-  /// are. Zero for immortal objects.
+  /// References of the node that have no explanation; negative: more were found
+  /// than there are. Zero for immortal objects.
   int64_t Unexplained(heap::NodeId node) const;
   const Account& account() const { return account_; }
   /// The frame that holds the node directly, or -1.

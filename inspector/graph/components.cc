@@ -16,20 +16,26 @@ struct Step {
   uint32_t next_edge;
 };
 
+bool RefersToItself(const HeapGraph& graph, NodeId node) {
+  for (Edge edge : graph.Referents(node))
+    if (edge.referent() == node && !edge.cut()) return true;
+  return false;
+}
+
 }  // namespace
 
 Components FindComponents(const HeapGraph& graph,
                           std::pmr::memory_resource* memory) {
   Components components(memory);
   NodeId count = graph.node_count();
-  components.of.resize(count);
+  components.of.resize(count, kNoComponent);
   std::pmr::vector<uint32_t> low(count, kUnseen, memory);
   std::pmr::vector<Step> path(memory);
   std::pmr::vector<NodeId> open(memory);
   uint32_t next_index = 1;
 
   for (NodeId start = 0; start < count; ++start) {
-    if (low[start] != kUnseen) continue;
+    if (low[start] != kUnseen || graph.Referents(start).empty()) continue;
     path.push_back({start, 0});
     // `components.of` holds a node's own index until it is closed.
     components.of[start] = low[start] = next_index++;
@@ -42,6 +48,7 @@ Components FindComponents(const HeapGraph& graph,
         Edge edge = referents[step.next_edge++];
         if (edge.cut()) continue;
         NodeId referent = edge.referent();
+        if (graph.Referents(referent).empty()) continue;
         if (low[referent] == kUnseen) {
           components.of[referent] = low[referent] = next_index++;
           open.push_back(referent);
@@ -53,7 +60,8 @@ Components FindComponents(const HeapGraph& graph,
       }
       path.pop_back();
       if (low[node] == components.of[node]) {  // The root of a component.
-        ComponentId id = components.count();
+        bool alone = open.back() == node && !RefersToItself(graph, node);
+        ComponentId id = alone ? kNoComponent : components.count();
         uint32_t size = 0;
         for (NodeId member = kNoNode; member != node; ++size) {
           member = open.back();
@@ -61,7 +69,7 @@ Components FindComponents(const HeapGraph& graph,
           low[member] = kClosed;
           components.of[member] = id;
         }
-        components.size.push_back(size);
+        if (!alone) components.size.push_back(size);
       }
       if (!path.empty() && low[node] < low[path.back().node])
         low[path.back().node] = low[node];

@@ -10,11 +10,15 @@ namespace heap {
 
 using ComponentId = uint32_t;
 
-/// Strongly connected components over the edges that are not cut.
+/// Of nodes that lie on no cycle.
+inline constexpr ComponentId kNoComponent = 0xffffffff;
+
+/// Strongly connected components over the edges that are not cut, as far as
+/// they hold a cycle: two or more nodes, or one that refers to itself.
 struct Components {
   explicit Components(std::pmr::memory_resource* memory)
       : of(memory), size(memory) {}
-  std::pmr::vector<ComponentId> of;  // By node.
+  std::pmr::vector<ComponentId> of;  // By node; kNoComponent for most.
   std::pmr::vector<uint32_t> size;   // By component, in nodes.
   ComponentId count() const { return static_cast<ComponentId>(size.size()); }
 };

@@ -29,6 +29,7 @@ class CycleFinder {
   /// edges to one referent count once. The span lives during the call only.
   template <typename Found>
   void ForEachCycle(NodeId node, Found found) {
+    if (components_.of[node] == kNoComponent) return;
     ListReferentsInside(node);
     for (NodeId referent : referents_inside_) {
       if (!Search(node, referent)) {

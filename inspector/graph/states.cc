@@ -32,21 +32,25 @@ namespace {
 
 constexpr auto kUnknown = static_cast<State>(0xff);
 
-/// Breadth first, so that `holder` gives shortest paths. `queue` holds the
-/// starting nodes, already marked.
+/// Breadth first, so that `holder` gives shortest paths. `level` holds the
+/// starting nodes, already marked; it ends empty. Two levels at a time: a queue
+/// of all nodes would be the largest thing in the child.
 void Spread(const HeapGraph& graph, State state, States& states,
-            std::pmr::vector<NodeId>& queue) {
-  for (size_t next = 0; next < queue.size(); ++next) {
-    NodeId node = queue[next];
-    for (Edge edge : graph.Referents(node)) {
-      NodeId referent = edge.referent();
-      if (states.of[referent] != kUnknown) continue;
-      states.of[referent] = state;
-      states.holder[referent] = node;
-      queue.push_back(referent);
+            std::pmr::vector<NodeId>& level,
+            std::pmr::vector<NodeId>& next_level) {
+  for (; !level.empty(); level.swap(next_level)) {
+    next_level.clear();
+    for (NodeId node : level) {
+      for (Edge edge : graph.Referents(node)) {
+        NodeId referent = edge.referent();
+        if (states.of[referent] != kUnknown) continue;
+        states.of[referent] = state;
+        states.holder[referent] = node;
+        if (!graph.Referents(referent).empty()) next_level.push_back(referent);
+      }
     }
+    level.clear();
   }
-  queue.clear();
 }
 
 }  // namespace
@@ -64,20 +68,21 @@ States FindStates(const HeapGraph& graph, std::span<const uint8_t> flags,
     for (NodeId node = 0; node < count; ++node)
       if (floating[node] != 0) states.of[node] = State::kFloating;
   }
-  std::pmr::vector<NodeId> queue(memory);
+  std::pmr::vector<NodeId> level(memory);
+  std::pmr::vector<NodeId> next_level(memory);
   auto start_at = [&](NodeId node, State state) {
     if (states.of[node] != kUnknown) return;
     states.of[node] = state;
     states.holder[node] = node;
-    queue.push_back(node);
+    level.push_back(node);
   };
   auto spread_from = [&](uint8_t flag, State state) {
     for (NodeId node = 0; node < count; ++node)
       if ((flags[node] & flag) != 0) start_at(node, state);
-    Spread(graph, state, states, queue);
+    Spread(graph, state, states, level, next_level);
   };
   for (NodeId node : first) start_at(node, State::kPinned);
-  Spread(graph, State::kPinned, states, queue);
+  Spread(graph, State::kPinned, states, level, next_level);
   spread_from(kNamedRoot, State::kPinned);
   spread_from(kHeldOutside, State::kPinned);
   spread_from(kHeldByFrame, State::kInFlight);
