@@ -44,9 +44,10 @@ def test_exits_during_snapshots_are_as_without_us(python, agent_directory):
     assert len(sockets) <= seen[("SIGTERM", expected["SIGTERM"])]
 
 
-@pytest.mark.parametrize("arguments", [(), ("pool",)])
+@pytest.mark.parametrize("children", ["none", "workers"])
+@pytest.mark.parametrize("arguments", [(), ("pool",), ("prefork",)])
 def test_forks_with_warnings_as_errors_are_as_without_us(
-    python, agent_directory, arguments
+    python, agent_directory, arguments, children
 ):
     with running(
         "forks.py",
@@ -55,6 +56,7 @@ def test_forks_with_warnings_as_errors_are_as_without_us(
         arguments,
         options=("-W", "error"),
         CYCLESCOPE_EVERY="5ms",
+        CYCLESCOPE_CHILDREN=children,
     ) as target:
         for _ in range(50):
             assert target.tell("again") == "forked"
