@@ -383,12 +383,12 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
                std::strcmp(trigger, "python") == 0;
   request.ask_malloc = !malloc_is_slow_ || asked;
   if (std::strcmp(trigger, "oracle") != 0) request.gate = &gate_;
-  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, request, stop_);
+  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, request, guard_, stop_);
   if (request.ask_malloc)
     malloc_is_slow_ =
         snapshot.malloc && snapshot.malloc->took_us > kSlowMallocUs;
   if (snapshot.aborted) return again();
-  if (!snapshot.error.empty()) return ErrorReport(snapshot.error, trigger);
+  if (!snapshot.error.empty()) return ErrorReport(snapshot, trigger);
   if (packages_.empty()) packages_ = ListPackages(path_);
   std::string report = SnapshotReport(identity_, packages_, trigger, snapshot);
   if (extra.kind == ExtraOutput::Kind::kHeap &&

@@ -137,6 +137,7 @@ class Agent {
   bool malloc_is_slow_ = false;
   ReportOutput output_;
   MemoryTrigger memory_;
+  Guard guard_;
   int64_t next_report_us_ = 0;
   bool signal_is_due_ = false;
   bool memory_is_due_ = false;

@@ -150,14 +150,16 @@ void CloseDescriptors(int keep) {
     if (descriptor != keep) close(descriptor);
 }
 
-/// First to go when memory is short, last to run when the service wants to.
-void StepBack() {
+/// First to go when memory is short. Last to run when the service wants to, but
+/// not where memory is short: while it lives, or waits for a processor to die
+/// on, each page that the service writes is copied.
+void StepBack(bool memory_is_short) {
   int descriptor = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (descriptor >= 0) {
     (void)!write(descriptor, "1000", 4);
     close(descriptor);
   }
-  setpriority(PRIO_PROCESS, 0, 10);
+  if (!memory_is_short) setpriority(PRIO_PROCESS, 0, 10);
 }
 
 /// Private pages of this process, -1 if they can't be read.
@@ -183,13 +185,14 @@ int64_t PrivateBytes() {
 
 [[noreturn]] void ChildMain(const Runtime& runtime,
                             const HeapQuestion& question, Shared* shared,
-                            pid_t parent, uint64_t memory_limit) {
+                            pid_t parent, uint64_t memory_limit,
+                            bool memory_is_short) {
   child_shared = shared;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) EndChild(ChildStatus::kParentGone);
   CatchCrashes();
   CloseDescriptors(question.extra.descriptor);
-  StepBack();
+  StepBack(memory_is_short);
   Allocator& allocator = *runtime.allocator;
   allocator.Open(question.arenas, ArenasOf(shared), question.modules);
   shared->resident = ReadResidentMemory(allocator, question.modules);
@@ -228,14 +231,14 @@ struct CloneResult {
   int error;
   bool collecting;
   bool several_interpreters;
+  bool refused;
   int64_t gil_wait_us;
   int64_t pause_us;
 };
 
 /// Holds the GIL for as long as it takes to copy the process.
 CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
-                  Shared* shared, uint64_t memory_limit,
-                  const std::atomic<bool>& stop) {
+                  Shared* shared, Guard& guard, const std::atomic<bool>& stop) {
   CloneResult result = {};
   result.child = -1;
   pid_t self = getpid();
@@ -248,7 +251,11 @@ CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
   result.several_interpreters =
       runtime.layout->minor >= 12 &&
       runtime.interpreter_next(runtime.interpreter_head()) != nullptr;
-  if (!result.collecting && !result.several_interpreters && !stop.load()) {
+  bool may_clone =
+      !result.collecting && !result.several_interpreters && !stop.load();
+  if (may_clone)
+    result.refused = !guard.Allows(runtime.allocator->UsedPoolBytes());
+  if (may_clone && !result.refused) {
     sigset_t all;
     sigset_t previous;
     sigfillset(&all);
@@ -259,7 +266,8 @@ CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
     result.child = static_cast<pid_t>(syscall(SYS_clone, 0, 0, 0, 0, 0));
     result.error = errno;
     if (result.child == 0)
-      ChildMain(runtime, question, shared, self, memory_limit);
+      ChildMain(runtime, question, shared, self, guard.child_limit(),
+                guard.figures().decision != GuardFigures::Decision::kFree);
     pthread_sigmask(SIG_SETMASK, &previous, nullptr);
   }
   PyGILState_Release(gil);
@@ -267,27 +275,64 @@ CloneResult Clone(const Runtime& runtime, HeapQuestion& question,
   return result;
 }
 
-void Sleep(int milliseconds) {
-  timespec time = {0, milliseconds * 1000000L};
+void SleepUs(int64_t microseconds) {
+  timespec time = {microseconds / 1'000'000, microseconds % 1'000'000 * 1000};
   nanosleep(&time, nullptr);
 }
 
+/// The child's memory goes when the kernel has taken it apart, which it does on
+/// the child's own processor time. On a busy machine that came too late: the
+/// service went on copying until its cgroup was full, and was killed (measured,
+/// 600 MiB, three busy threads). process_mrelease, Linux 5.15, takes a dying
+/// process apart on ours.
+class DyingChild {
+ public:
+  explicit DyingChild(pid_t child)
+      : descriptor_(int(syscall(SYS_pidfd_open, child, 0))) {}
+  DyingChild(const DyingChild&) = delete;
+  DyingChild& operator=(const DyingChild&) = delete;
+  ~DyingChild() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  /// No effect on one that is not dying.
+  void Release() const {
+    constexpr long kProcessMrelease = 448;  // The same on all machines.
+    if (descriptor_ >= 0) syscall(kProcessMrelease, descriptor_, 0);
+  }
+
+ private:
+  int descriptor_;
+};
+
 /// Waits for the child alone (it has no exit signal, so that only __WALL sees
 /// it and the service's own wait() does not).
-enum class Wait { kEnded, kDeadline, kStopped };
-Wait WaitForChild(pid_t child, int64_t deadline_us,
-                  const std::atomic<bool>& stop) {
-  for (int pause = 1;; pause = std::min(pause + 1, 5)) {
+enum class Wait { kEnded, kDeadline, kStopped, kLeft };
+Wait WaitForChild(pid_t child, const Shared& shared, int64_t deadline_us,
+                  Guard& guard, const std::atomic<bool>& stop) {
+  DyingChild dying(child);
+  bool stands_still = false;
+  for (int64_t pause_us = 1000;;
+       pause_us = std::min<int64_t>(pause_us + 1000, 5000)) {
     int status = 0;
     pid_t ended = waitpid(child, &status, __WALL | WNOHANG);
     if (ended == child || (ended < 0 && errno == ECHILD)) return Wait::kEnded;
-    bool late = MonotonicMicroseconds() > deadline_us;
-    if (late || stop.load()) {
+    if (shared.status.load() != ChildStatus::kRunning) dying.Release();
+    int64_t now = MonotonicMicroseconds();
+    Guard::Verdict verdict =
+        stands_still ? Guard::Verdict::kYield : Guard::Verdict::kGoOn;
+    if (now >= guard.next_look_us()) verdict = guard.Look(now);
+    bool late = now > deadline_us;
+    bool leave = verdict == Guard::Verdict::kLeave;
+    if (late || leave || stop.load()) {
       kill(child, SIGKILL);
+      dying.Release();
       while (waitpid(child, &status, __WALL) < 0 && errno == EINTR) continue;
-      return late ? Wait::kDeadline : Wait::kStopped;
+      return leave ? Wait::kLeft : late ? Wait::kDeadline : Wait::kStopped;
     }
-    Sleep(pause);
+    bool yield = verdict == Guard::Verdict::kYield;
+    if (yield != stands_still) kill(child, yield ? SIGSTOP : SIGCONT);
+    stands_still = yield;
+    SleepUs(std::clamp<int64_t>(guard.next_look_us() - now, 100, pause_us));
   }
 }
 
@@ -320,25 +365,10 @@ std::string SentenceFor(const Shared& shared) {
          "memory); the service itself is unharmed";
 }
 
-/// For the child's own memory: half of what the machine and our memory cgroup
-/// can still give. The other half is for the pages that the service writes
-/// meanwhile, and for the service.
-uint64_t MemoryLimit() {
-  constexpr int64_t kUnknown = int64_t{8} << 30;
-  int64_t free = AvailableMemory().value_or(kUnknown);
-  std::optional<CgroupMemory> cgroup = ReadCgroup();
-  if (cgroup && cgroup->limit && cgroup->usage) {
-    // Page cache counts as used; the kernel takes it back when asked to.
-    int64_t used = *cgroup->usage - cgroup->reclaimable.value_or(0);
-    free = std::min(free, *cgroup->limit - used);
-  }
-  return static_cast<uint64_t>(std::max<int64_t>(free, 0)) / 2;
-}
-
 }  // namespace
 
 ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
-                                const SnapshotRequest& request,
+                                const SnapshotRequest& request, Guard& guard,
                                 const std::atomic<bool>& stop) {
   ChildSnapshot snapshot;
   SharedMemory memory;
@@ -352,7 +382,11 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   std::vector<AddressRange> modules(kMostModules);
   modules.resize(ListModuleData(modules));
   HeapQuestion question{names, request.extra, {}, {}, modules};
-  uint64_t limit = MemoryLimit();
+  int64_t asked = MonotonicMicroseconds();
+  for (int64_t wait;
+       !stop.load() && (wait = guard.WaitUs(MonotonicMicroseconds())) > 0;)
+    SleepUs(std::min<int64_t>(wait, 10'000));
+  int64_t waited_ms = (MonotonicMicroseconds() - asked) / 1000;
   // As late as possible, so that all figures are of one moment.
   snapshot.malloc_reason =
       "mallinfo2 took over 10 ms before and is left to "
@@ -363,15 +397,17 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
     snapshot.malloc = ReadMalloc();
   }
   snapshot.memory = ReadProcessMemory();
+  snapshot.cgroup = ReadCgroup();
+  guard.Begin(snapshot.memory.anon.value_or(0));
 
   CloneResult clone = {};
   constexpr int kTries = 200;  // A collection takes seconds at the most.
   for (int i = 0; i < kTries && !stop.load(); ++i) {
     if (request.gate != nullptr && !request.gate->Enter(stop)) break;
-    clone = Clone(runtime, question, memory.get(), limit, stop);
+    clone = Clone(runtime, question, memory.get(), guard, stop);
     if (request.gate != nullptr) request.gate->Leave();
     if (!clone.collecting) break;
-    Sleep(10);
+    SleepUs(10'000);
   }
   memory.HideFromForks();
   if (stop.load() && clone.child <= 0) {
@@ -380,7 +416,11 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   }
   snapshot.gil_wait_us = clone.gil_wait_us;
   snapshot.pause_us = clone.pause_us;
-  if (clone.several_interpreters) {
+  snapshot.guard = guard.figures();
+  snapshot.guard.waited_ms = waited_ms;
+  if (clone.refused) {
+    snapshot.error = guard.Sentence();
+  } else if (clone.several_interpreters) {
     snapshot.error =
         "the process runs sub-interpreters, which may have a GIL of their own; "
         "only processes with one interpreter can be inspected";
@@ -395,12 +435,18 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   if (!snapshot.error.empty()) return snapshot;
 
   int64_t start = MonotonicMicroseconds();
-  Wait wait = WaitForChild(
-      clone.child, start + static_cast<int64_t>(request.deadline_seconds * 1e6),
-      stop);
+  guard.Started(start, clone.pause_us);
+  Wait wait =
+      WaitForChild(clone.child, *memory.get(),
+                   start + static_cast<int64_t>(request.deadline_seconds * 1e6),
+                   guard, stop);
   snapshot.child_ms = (MonotonicMicroseconds() - start) / 1000;
+  snapshot.guard = guard.figures();
+  snapshot.guard.waited_ms = waited_ms;
   if (wait == Wait::kStopped) {
     snapshot.aborted = true;
+  } else if (wait == Wait::kLeft) {
+    snapshot.error = guard.Sentence();
   } else if (wait == Wait::kDeadline) {
     snapshot.error =
         "the snapshot was ended after its deadline of " +
@@ -409,6 +455,9 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   } else {
     const Shared& shared = *memory.get();
     snapshot.error = SentenceFor(shared);
+    bool exhausted = shared.status.load() == ChildStatus::kArenaExhausted;
+    guard.Ended(exhausted ? static_cast<int64_t>(guard.child_limit())
+                          : shared.peak_bytes);
     if (snapshot.error.empty()) {
       const HeapSections& sections = shared.sections;
       const char* at = ReportOf(memory.get());

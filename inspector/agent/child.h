@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "inspector/agent/guard.h"
 #include "inspector/agent/heap_report.h"
 #include "inspector/agent/fork_gate.h"
 #include "inspector/agent/memory_map.h"
@@ -27,7 +28,8 @@ struct ChildSnapshot {
   std::string pools_reason;  // Why there are none.
   PoolFigures pools;
   ResidentMemory resident;
-  ProcessMemory memory;  // Just before the clone.
+  ProcessMemory memory;  // This and below: just before the clone.
+  std::optional<CgroupMemory> cgroup;
   std::optional<MallocFigures> malloc;
   std::string malloc_reason;  // Why there are none.
   int64_t gil_wait_us = 0;
@@ -38,6 +40,7 @@ struct ChildSnapshot {
   int64_t cow_bytes = -1;
   heap::HeapFileProgress heap_file;  // To be ended, if one was asked for.
   bool aborted = false;              // We were told to stop meanwhile.
+  GuardFigures guard;
 };
 
 /// How a snapshot is to be taken.
@@ -50,13 +53,13 @@ struct SnapshotRequest {
 };
 
 /// Takes it, on the calling (native) thread. Takes the GIL for the clone alone;
-/// `stop` becoming true ends the child.
+/// `stop` becoming true ends the child, and so does the guard.
 ///
 /// CPython <= 3.13 ends a thread that waits for the GIL at shutdown by forced
 /// unwinding: no caller of this may be noexcept or catch everything, or the
 /// process would abort.
 ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
-                                const SnapshotRequest& request,
+                                const SnapshotRequest& request, Guard& guard,
                                 const std::atomic<bool>& stop);
 
 }  // namespace inspector

@@ -78,8 +78,8 @@ MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot) {
   return bridge;
 }
 
-void WriteMemory(const ChildSnapshot& snapshot,
-                 const std::optional<CgroupMemory>& cgroup, JsonWriter& json) {
+void WriteMemory(const ChildSnapshot& snapshot, JsonWriter& json) {
+  const std::optional<CgroupMemory>& cgroup = snapshot.cgroup;
   MemoryBridge bridge = BuildMemoryBridge(snapshot);
   json.BeginObject();
   Write(json, "rss", bridge.rss);
@@ -126,9 +126,8 @@ void WriteMemory(const ChildSnapshot& snapshot,
   json.EndObject();
 }
 
-void WriteMemoryLimits(const ChildSnapshot& snapshot,
-                       const std::optional<CgroupMemory>& cgroup,
-                       JsonWriter& json) {
+void WriteMemoryLimits(const ChildSnapshot& snapshot, JsonWriter& json) {
+  const std::optional<CgroupMemory>& cgroup = snapshot.cgroup;
   auto add = [&json](std::string_view field, std::string_view reason) {
     json.BeginObject();
     json.Field("field", field);

@@ -35,12 +35,9 @@ struct MemoryBridge {
 MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot);
 
 /// The value of `memory`.
-void WriteMemory(const ChildSnapshot& snapshot,
-                 const std::optional<CgroupMemory>& cgroup, JsonWriter& json);
+void WriteMemory(const ChildSnapshot& snapshot, JsonWriter& json);
 
 /// Entries of `limits`: what of it is null, and what the parts mean.
-void WriteMemoryLimits(const ChildSnapshot& snapshot,
-                       const std::optional<CgroupMemory>& cgroup,
-                       JsonWriter& json);
+void WriteMemoryLimits(const ChildSnapshot& snapshot, JsonWriter& json);
 
 }  // namespace inspector

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <memory>
 
+#include "inspector/agent/proc_text.h"
+
 namespace inspector {
 
 int64_t MonotonicMicroseconds() {
@@ -21,34 +23,6 @@ int64_t MonotonicMicroseconds() {
 }
 
 namespace {
-
-/// A small file whole; empty if it can't be read.
-std::string ReadFile(const std::string& path) {
-  int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return {};
-  std::string text;
-  char buffer[4096];
-  for (ssize_t size; (size = read(descriptor, buffer, sizeof buffer)) > 0;)
-    text.append(buffer, static_cast<size_t>(size));
-  close(descriptor);
-  return text;
-}
-
-/// The number behind `name` at the start of a line.
-std::optional<int64_t> NumberAfter(const std::string& text,
-                                   const std::string& name) {
-  size_t at = text.rfind(name, 0) == 0 ? 0 : text.find("\n" + name);
-  if (at == std::string::npos) return std::nullopt;
-  at += name.size() + (at == 0 && text.rfind(name, 0) == 0 ? 0 : 1);
-  return std::strtoll(text.c_str() + at, nullptr, 10);
-}
-
-std::optional<int64_t> KibibytesAfter(const std::string& text,
-                                      const std::string& name) {
-  auto value = NumberAfter(text, name);
-  if (value) *value *= 1024;
-  return value;
-}
 
 std::string Iso(time_t time) {
   tm parts = {};
@@ -73,10 +47,6 @@ ProcessMemory ReadProcessMemory() {
   return memory;
 }
 
-std::optional<int64_t> AvailableMemory() {
-  return KibibytesAfter(ReadFile("/proc/meminfo"), "MemAvailable:");
-}
-
 std::optional<MallocFigures> ReadMalloc() {
   int64_t before = MonotonicMicroseconds();
   struct mallinfo2 figures = mallinfo2();
@@ -88,53 +58,6 @@ std::optional<MallocFigures> ReadMalloc() {
   result.free = static_cast<int64_t>(figures.fordblks);
   result.top = static_cast<int64_t>(figures.keepcost);
   return result;
-}
-
-std::optional<CgroupMemory> ReadCgroup() {
-  // /proc/PID/cgroup: "4:memory:/path" (v1), "0::/path" (v2), or both.
-  std::string groups = ReadFile("/proc/self/cgroup");
-  CgroupMemory memory;
-  std::string path;
-  for (size_t begin = 0; begin < groups.size();) {
-    size_t end = std::min(groups.find('\n', begin), groups.size());
-    std::string line = groups.substr(begin, end - begin);
-    begin = end + 1;
-    size_t first = line.find(':');
-    size_t second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = line.substr(first + 1, second - first - 1);
-    if (("," + controllers + ",").find(",memory,") != std::string::npos) {
-      memory.version = 1;
-      path = line.substr(second + 1);
-    } else if (controllers.empty() && memory.version == 0) {
-      memory.version = 2;
-      path = line.substr(second + 1);
-    }
-  }
-  if (memory.version == 0) return std::nullopt;
-  std::string root =
-      memory.version == 1 ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
-  // In a container the path is the host's, the mount shows our own group.
-  for (const std::string& directory : {root + path, root}) {
-    std::string stat = ReadFile(directory + "/memory.stat");
-    if (stat.empty()) continue;
-    memory.directory = directory;
-    bool v1 = memory.version == 1;
-    memory.anon = NumberAfter(stat, v1 ? "total_rss " : "anon ");
-    memory.reclaimable =
-        NumberAfter(stat, v1 ? "total_inactive_file " : "inactive_file ");
-    std::string usage = ReadFile(
-        directory + (v1 ? "/memory.usage_in_bytes" : "/memory.current"));
-    std::string limit =
-        ReadFile(directory + (v1 ? "/memory.limit_in_bytes" : "/memory.max"));
-    if (!usage.empty()) memory.usage = std::atoll(usage.c_str());
-    constexpr int64_t kNoLimit = int64_t{1} << 60;
-    if (!limit.empty() && limit.rfind("max", 0) != 0 &&
-        std::atoll(limit.c_str()) < kNoLimit)
-      memory.limit = std::atoll(limit.c_str());
-    return memory;
-  }
-  return std::nullopt;
 }
 
 std::vector<Package> ListPackages(const std::vector<std::string>& path) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "inspector/agent/cgroup.h"
+
 namespace inspector {
 
 /// Memory of this process in bytes, from /proc/self/status and the cgroup. All
@@ -19,8 +21,6 @@ struct ProcessMemory {
   std::optional<int64_t> threads;
 };
 ProcessMemory ReadProcessMemory();
-/// What the machine can give without swapping.
-std::optional<int64_t> AvailableMemory();
 
 /// What glibc's malloc says of itself. Takes each arena's lock, so never in the
 /// child; null when another allocator serves the process.
@@ -31,17 +31,6 @@ struct MallocFigures {
   int64_t took_us = 0;
 };
 std::optional<MallocFigures> ReadMalloc();
-
-/// The memory cgroup that this process is in, if it can be read here.
-struct CgroupMemory {
-  int version = 0;
-  std::string directory;
-  std::optional<int64_t> anon;
-  std::optional<int64_t> usage;
-  std::optional<int64_t> limit;
-  std::optional<int64_t> reclaimable;  // Page cache that nobody misses.
-};
-std::optional<CgroupMemory> ReadCgroup();
 
 /// Installed packages as `name`, `version`, from the names of the *.dist-info
 /// directories on `path` (PEP 376, PEP 427); the first on the path wins.

@@ -43,6 +43,28 @@ void Limit(JsonWriter& json, std::string_view field, std::string_view reason) {
   json.EndObject();
 }
 
+void WriteGuard(const GuardFigures& guard, JsonWriter& json) {
+  constexpr std::string_view kDecisions[] = {"free", "watched", "refused",
+                                             "aborted"};
+  json.BeginObject();
+  json.Field("decision", kDecisions[static_cast<int>(guard.decision)]);
+  if (guard.limited_by.empty())
+    json.NullField("limited_by");
+  else
+    json.Field("limited_by", guard.limited_by);
+  OptionalField(json, "limit", Known(guard.limit));
+  OptionalField(json, "headroom", Known(guard.headroom));
+  OptionalField(json, "lowest_headroom", Known(guard.lowest_headroom));
+  json.Field("reserve", guard.reserve);
+  json.Field("own_estimate", guard.own_estimate);
+  json.Field("worst_case", guard.worst_case);
+  json.Field("oom_group", guard.kills_together);
+  json.Field("looks", guard.looks);
+  json.Field("waited_ms", guard.waited_ms);
+  json.Field("yielded_ms", guard.yielded_ms);
+  json.EndObject();
+}
+
 }  // namespace
 
 std::string SnapshotReport(const ProcessIdentity& process,
@@ -93,6 +115,7 @@ std::string SnapshotReport(const ProcessIdentity& process,
                 snapshot.malloc
                     ? std::optional<int64_t>(snapshot.malloc->took_us / 1000)
                     : std::nullopt);
+  WriteGuard(snapshot.guard, json.Key("guard"));
   json.EndObject();
   std::string text = head.Take();
   text += ',';
@@ -100,12 +123,17 @@ std::string SnapshotReport(const ProcessIdentity& process,
 
   Document tail(snapshot.limits.size());
   JsonWriter& rest = tail.json();
-  std::optional<CgroupMemory> cgroup = ReadCgroup();
-  WriteMemory(snapshot, cgroup, rest.Key("memory"));
+  WriteMemory(snapshot, rest.Key("memory"));
   rest.Key("limits").BeginArray();
   Limit(rest, "process.container",
         "a process cannot see its container's name; the host adds it");
-  WriteMemoryLimits(snapshot, cgroup, rest);
+  WriteMemoryLimits(snapshot, rest);
+  if (snapshot.guard.limited_by.empty()) {
+    for (const char* field :
+         {"limited_by", "limit", "headroom", "lowest_headroom"})
+      Limit(rest, std::string("taken.guard.") + field,
+            "neither a memory cgroup nor /proc/meminfo can be read here");
+  }
   if (snapshot.cow_bytes < 0) {
     Limit(rest, "taken.cow_bytes", "/proc/self/smaps_rollup cannot be read");
     Limit(rest, "taken.child_peak_bytes",
@@ -165,17 +193,29 @@ std::string SampleReport(const Runtime& runtime) {
   return document.Take();
 }
 
-std::string ErrorReport(std::string_view sentence, std::string_view trigger) {
+std::string ErrorReport(std::string_view sentence) {
   Document document;
   JsonWriter& json = document.json();
   json.BeginObject();
   json.Field("error", sentence);
-  if (trigger != "request") {
-    json.Key("taken").BeginObject();
-    json.Field("at", TimeNow());
-    json.Field("trigger", trigger);
-    json.EndObject();
-  }
+  json.EndObject();
+  return document.Take();
+}
+
+std::string ErrorReport(const ChildSnapshot& snapshot,
+                        std::string_view trigger) {
+  using Decision = GuardFigures::Decision;
+  Document document;
+  JsonWriter& json = document.json();
+  json.BeginObject();
+  json.Field("error", snapshot.error);
+  json.Field("refused", snapshot.guard.decision == Decision::kRefused);
+  json.Field("aborted", snapshot.guard.decision == Decision::kAborted);
+  json.Key("taken").BeginObject();
+  json.Field("at", TimeNow());
+  json.Field("trigger", trigger);
+  WriteGuard(snapshot.guard, json.Key("guard"));
+  json.EndObject();
   json.EndObject();
   return document.Take();
 }

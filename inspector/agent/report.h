@@ -29,8 +29,12 @@ std::string SampleReport(const Runtime& runtime);
 /// {"gc": …}
 std::string CollectorReport(const Runtime& runtime);
 
-/// {"error": sentence}, for a report by itself with when and why it was tried.
-std::string ErrorReport(std::string_view sentence,
-                        std::string_view trigger = "request");
+/// {"error": sentence}
+std::string ErrorReport(std::string_view sentence);
+
+/// The same for a snapshot that failed, with when and why it was tried and what
+/// the guard saw; `refused` or `aborted` if it was the guard's doing.
+std::string ErrorReport(const ChildSnapshot& snapshot,
+                        std::string_view trigger);
 
 }  // namespace inspector

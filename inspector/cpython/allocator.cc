@@ -234,6 +234,19 @@ ArenaTable Allocator::Now() const {
   return IsTableSize(table.count) ? table : ArenaTable{};
 }
 
+int64_t Allocator::UsedPoolBytes() const {
+  ArenaTable table = Now();
+  if (table.count == 0) return -1;
+  int64_t bytes = 0;
+  for (uint32_t i = 0; i < table.count; ++i) {
+    const char* entry = table.entries + i * kArenaEntry;
+    if (Read<uintptr_t>(entry, kArenaAddress) == 0) continue;
+    bytes += int64_t{Read<uint32_t>(entry, kArenaPools)} -
+             Read<uint32_t>(entry, kArenaFreePools);
+  }
+  return bytes * int64_t{kPoolBytes};
+}
+
 void Allocator::Open(ArenaTable table, std::span<uintptr_t> bases,
                      std::span<const AddressRange> modules) {
   modules_ = modules;

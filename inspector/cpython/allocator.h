@@ -71,6 +71,10 @@ class Allocator {
   /// Where the array lies now: it moves when it grows.
   ArenaTable Now() const;
 
+  /// Bytes of the pools in use, by the arenas' own counts; -1 if they are not
+  /// known. GIL held; O(arenas).
+  int64_t UsedPoolBytes() const;
+
   /// Begins to read. `bases` has room for the table's count; `modules`:
   /// writable data of the program and its libraries, sorted. Both must outlive
   /// this.

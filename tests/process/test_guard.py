@@ -1,0 +1,118 @@
+"""Tight memory limits: a snapshot refuses or leaves, and the service lives."""
+
+import collections
+import random
+
+import pytest
+from support import pythons
+from support.agent import running
+from support.cgroup import memory_group
+
+PROGRAM = "executes_lines.py"
+
+# Objects for the walk, memory to copy, and a thread that writes all of it again
+# and again: plain memory and, by their counts, objects.
+SERVICE = """
+import threading
+keep = [[i, (i,), str(i)] for i in range(150_000)]
+big = bytearray(b'x' * (24 << 20))
+stop = False
+def rewrite():
+    while not stop:
+        big[::4096] = b'y' * (len(big) // 4096)
+        for item in keep: pass
+threading.Thread(target=rewrite, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def any_python():
+    return pythons.supported()[0]
+
+
+def ask(target):
+    report = target.request("snapshot")
+    if "error" not in report:
+        assert report["heap"]["objects"] > 450_000
+        return "taken", report
+    assert report["refused"] or report["aborted"], report["error"]
+    guard = report["taken"]["guard"]
+    for bytes_ in (guard["headroom"], guard["limit"], guard["own_estimate"]):
+        assert "%.1f MiB" % (bytes_ / (1 << 20)) in report["error"]
+    return ("refused" if report["refused"] else "aborted"), report
+
+
+def test_nobody_dies_in_two_hundred_tries_around_the_edge(any_python, agent_directory):
+    outcomes = collections.Counter()
+    chance = random.Random(1)
+    with memory_group() as group:
+        code = group.entering + SERVICE
+        with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+            outcome, report = ask(target)
+            assert outcome == "taken"
+            guard = report["taken"]["guard"]
+            own, worst = report["taken"]["child_peak_bytes"], guard["worst_case"]
+            usage = group.usage
+            for _ in range(200):
+                # From below what is refused to beyond the worst case.
+                headroom = chance.uniform(0.8 * own, 1.3 * worst)
+                if not group.set_limit(int((usage + headroom) / 0.9)):
+                    continue
+                outcome, report = ask(target)
+                outcomes[outcome] += 1
+                assert group.kills == 0, (outcomes, report)
+            group.set_limit(8 << 30)
+    assert sum(outcomes.values()) >= 190, outcomes
+    assert outcomes["refused"] > 10 and outcomes["taken"] > 50, outcomes
+    print(dict(outcomes))
+
+
+def test_a_service_that_grows_meanwhile_is_left_alone(any_python, agent_directory):
+    """The headroom was enough at the start; then the service takes it itself."""
+    grow = """
+def grow():
+    more = []
+    while not stop:
+        more.clear()
+        for _ in range(15):
+            more.append(bytearray(b'z' * (4 << 20)))
+threading.Thread(target=grow, daemon=True).start()
+"""
+    outcomes = collections.Counter()
+    with memory_group() as group:
+        code = group.entering + SERVICE + grow
+        with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+            _, report = ask(target)
+            own = report["taken"]["child_peak_bytes"]
+            for _ in range(30):
+                if group.set_limit(int((group.usage + (64 << 20) + own) / 0.9)):
+                    outcomes[ask(target)[0]] += 1
+                assert group.kills == 0
+            group.set_limit(8 << 30)
+    assert sum(outcomes.values()) >= 10, outcomes
+
+
+def test_the_guards_figures_are_in_the_report(python, agent_directory):
+    with memory_group() as group:
+        code = group.entering + "keep = [[i] for i in range(50_000)]"
+        with running(PROGRAM, python, agent_directory, (code,)) as target:
+            group.set_limit(300 << 20)
+            report = target.snapshot()
+            group.set_limit(8 << 30)
+    guard = report["taken"]["guard"]
+    assert guard["decision"] == "free" and guard["oom_group"] is False
+    assert guard["limit"] == 300 << 20 and guard["reserve"] == 30 << 20
+    assert guard["limited_by"].endswith(group.path.name)
+    assert guard["headroom"] >= guard["lowest_headroom"] > 200 << 20
+    assert guard["own_estimate"] > report["taken"]["child_peak_bytes"] / 2
+    assert report["memory"]["cgroup_limit"] == 300 << 20
+
+
+def test_snapshots_one_after_the_other_leave_the_service_its_time(
+    python, agent_directory
+):
+    with running(PROGRAM, python, agent_directory, ("keep = [[i] for i in range(200_000)]",)) as target:
+        reports = [target.snapshot() for _ in range(5)]
+    for before, after in zip(reports, reports[1:]):
+        spent = before["taken"]["child_ms"] + after["taken"]["guard"]["waited_ms"]
+        assert spent + 2 >= 20 * before["taken"]["pause_us"] / 1000
