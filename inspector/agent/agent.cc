@@ -378,12 +378,19 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
         "the process forked or is ending, and what had been written to the "
         "pipe cannot be taken back; try again");
   };
-  SnapshotRequest request = {watch, extra, kDeadlineSeconds, true};
+  SnapshotRequest request = {watch, extra, kDeadlineSeconds, true, crashing_};
   bool asked = std::strcmp(trigger, "request") == 0 ||
                std::strcmp(trigger, "python") == 0;
   request.ask_malloc = !malloc_is_slow_ || asked;
   if (std::strcmp(trigger, "oracle") != 0) request.gate = &gate_;
-  ChildSnapshot snapshot = TakeChildSnapshot(runtime_, request, guard_, stop_);
+  ChildSnapshot snapshot;
+  constexpr int kMostCrashes = 8;
+  for (int i = 0; i <= kMostCrashes; ++i) {
+    request.skip = crashing_;
+    snapshot = TakeChildSnapshot(runtime_, request, guard_, stop_);
+    if (!snapshot.crashing) break;
+    crashing_.push_back(*snapshot.crashing);
+  }
   if (request.ask_malloc)
     malloc_is_slow_ =
         snapshot.malloc && snapshot.malloc->took_us > kSlowMallocUs;

@@ -138,6 +138,7 @@ class Agent {
   ReportOutput output_;
   MemoryTrigger memory_;
   Guard guard_;
+  std::vector<CrashingType> crashing_;
   int64_t next_report_us_ = 0;
   bool signal_is_due_ = false;
   bool memory_is_due_ = false;

@@ -54,6 +54,8 @@ struct Shared {
   PoolFigures pools;
   ResidentMemory resident;
   char crashed_type[kTypeNameBytes];
+  const PyObject* skip;  // What to leave out so that it goes well, or null.
+  char skip_c_name[kTypeNameBytes];
 };
 
 char* ReportOf(Shared* shared) { return reinterpret_cast<char*>(shared + 1); }
@@ -97,15 +99,40 @@ const HeapReport* child_report = nullptr;
 
 void OnExhausted() { EndChild(ChildStatus::kArenaExhausted); }
 
+/// The type to leave out next time: the nearest one made in C, since a class
+/// made by Python code has its tp_traverse call that of its base. Null for the
+/// interpreter's own: without its dicts and lists nothing would be left, and
+/// what crashes there is a broken object.
+const PyObject* TypeToSkip(const Runtime& runtime, const PyObject* type) {
+  const Layout& layout = *runtime.layout;
+  const PyObject* at = type;
+  while (at != nullptr &&
+         Read<void*>(at, kTypeDealloc) == runtime.class_dealloc)
+    at = ReadObject(at, layout.type_base);
+  if (at == nullptr) return type;
+  bool is_own = std::strchr(ReadPointer(at, layout.type_name), '.') == nullptr;
+  if (!is_own) return at;
+  return at == type ? nullptr : type;
+}
+
+void CopyName(std::string_view name, char* to) {
+  std::memcpy(to, name.data(), std::min(name.size(), kTypeNameBytes - 1));
+}
+
 void OnCrash(int signal) {
   child_shared->signal = signal;
   if (child_report != nullptr) {
     const HeapWalk& walk = child_report->walk();
     const TypeTable& types = child_report->types();
     if (walk.traversing() < types.size()) {
-      std::string_view name = child_report->text(types[walk.traversing()].name);
-      size_t size = std::min(name.size(), kTypeNameBytes - 1);
-      std::memcpy(child_shared->crashed_type, name.data(), size);
+      const TypeInfo& info = types[walk.traversing()];
+      CopyName(child_report->text(info.name), child_shared->crashed_type);
+      const Runtime& runtime = child_report->runtime();
+      if (const PyObject* skip = TypeToSkip(runtime, info.type)) {
+        CopyName(ReadPointer(skip, runtime.layout->type_name),
+                 child_shared->skip_c_name);
+        child_shared->skip = skip;
+      }
     }
   }
   EndChild(ChildStatus::kCrashed);
@@ -381,10 +408,14 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
                                       request.watch.end());
   std::vector<AddressRange> modules(kMostModules);
   modules.resize(ListModuleData(modules));
-  HeapQuestion question{names, request.extra, {}, {}, modules};
+  std::vector<SkippedType> skip;
+  for (const CrashingType& crashing : request.skip)
+    skip.push_back({crashing.type, crashing.c_name});
+  HeapQuestion question{names, request.extra, {}, {}, modules, skip};
   int64_t asked = MonotonicMicroseconds();
-  for (int64_t wait;
-       !stop.load() && (wait = guard.WaitUs(MonotonicMicroseconds())) > 0;)
+  bool holds_gil = request.gate == nullptr;  // Nobody works while we wait.
+  for (int64_t wait; !holds_gil && !stop.load() &&
+                     (wait = guard.WaitUs(MonotonicMicroseconds())) > 0;)
     SleepUs(std::min<int64_t>(wait, 10'000));
   int64_t waited_ms = (MonotonicMicroseconds() - asked) / 1000;
   // As late as possible, so that all figures are of one moment.
@@ -455,6 +486,8 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   } else {
     const Shared& shared = *memory.get();
     snapshot.error = SentenceFor(shared);
+    if (shared.skip != nullptr)
+      snapshot.crashing = {shared.skip, shared.skip_c_name};
     bool exhausted = shared.status.load() == ChildStatus::kArenaExhausted;
     guard.Ended(exhausted ? static_cast<int64_t>(guard.child_limit())
                           : shared.peak_bytes);

@@ -7,13 +7,19 @@
 #include <string_view>
 #include <vector>
 
+#include "inspector/agent/fork_gate.h"
 #include "inspector/agent/guard.h"
 #include "inspector/agent/heap_report.h"
-#include "inspector/agent/fork_gate.h"
 #include "inspector/agent/memory_map.h"
 #include "inspector/agent/process_facts.h"
 
 namespace inspector {
+
+/// A type whose tp_traverse crashed in a child, so that it is not called again.
+struct CrashingType {
+  const PyObject* type = nullptr;
+  std::string c_name;
+};
 
 /// One snapshot: a child made by a raw clone while the GIL is held walks its
 /// copy of the heap and leaves its findings in memory shared with us.
@@ -39,7 +45,9 @@ struct ChildSnapshot {
   int64_t child_peak_bytes = -1;  // Here and below -1: could not be read.
   int64_t cow_bytes = -1;
   heap::HeapFileProgress heap_file;  // To be ended, if one was asked for.
-  bool aborted = false;              // We were told to stop meanwhile.
+  // Then `error` names a type, and leaving this one out may help.
+  std::optional<CrashingType> crashing;
+  bool aborted = false;  // We were told to stop meanwhile.
   GuardFigures guard;
 };
 
@@ -49,6 +57,7 @@ struct SnapshotRequest {
   ExtraOutput extra;  // Its descriptor stays the caller's.
   double deadline_seconds = 120;
   bool ask_malloc = true;
+  std::vector<CrashingType> skip;
   ForkGate* gate = nullptr;  // To be passed before the GIL; null: we have it.
 };
 

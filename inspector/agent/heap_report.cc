@@ -463,6 +463,15 @@ void Analysis::WriteLimits(JsonWriter& json) const {
   add("heap.types.retained", "retained sizes are not computed yet");
   add("cycles.retained", "retained sizes are not computed yet");
   WriteBufferLimit(json);
+  for (TypeId id = 0; id < types_.size(); ++id) {
+    if (!types_[id].skipped) continue;
+    heap::TextBuffer<1024> reason;
+    reason.Append("the tp_traverse of ").Append(strings_.text(types_[id].name));
+    reason.Append(
+        " crashed before, so the references of its objects were not visited: "
+        "what they hold looks pinned");
+    add("heap.types", reason.text());
+  }
   if (has_unnamed_edges_)
     add("cycles.example.edge", "this kind of reference has no known name");
   if (!collector_.enabled || collector_.thresholds[0] == 0) {
@@ -567,7 +576,7 @@ HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
       question_(question),
       arena_(arena),
       strings_(&arena),
-      types_(runtime, strings_, question.watch, &arena),
+      types_(runtime, strings_, question.watch, &arena, question.skip),
       walk_(runtime, question.stacks, types_, strings_, arena) {}
 
 HeapSections HeapReport::Write(char* begin, size_t size) {

@@ -25,6 +25,7 @@ struct HeapQuestion {
   ThreadStacks stacks;                    // Noted just before the clone.
   ArenaTable arenas;                      // So, too.
   std::span<const AddressRange> modules;  // See ListModuleData.
+  std::span<const SkippedType> skip;
 };
 
 /// How long the parts of a report took, in microseconds.
@@ -59,6 +60,7 @@ class HeapReport {
              heap::Arena& arena);
 
   const HeapWalk& walk() const { return walk_; }
+  const Runtime& runtime() const { return runtime_; }
   const TypeTable& types() const { return types_; }
   std::string_view text(heap::StringId id) const { return strings_.text(id); }
 

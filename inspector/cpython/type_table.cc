@@ -22,10 +22,12 @@ bool AnswersTo(std::string_view name, std::string_view wanted) {
 
 TypeTable::TypeTable(const Runtime& runtime, heap::StringTable& strings,
                      std::span<const std::string_view> watch,
-                     std::pmr::memory_resource* memory)
+                     std::pmr::memory_resource* memory,
+                     std::span<const SkippedType> skip)
     : runtime_(runtime),
       strings_(strings),
       watch_(watch),
+      skip_(skip),
       types_(memory),
       slots_(1024, 0, memory) {}
 
@@ -70,6 +72,8 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   info.is_heap_type = (flags & kFlagHeapType) != 0;
   if ((flags & kFlagHaveGc) != 0)
     info.traverse = Read<traverseproc>(type, layout.type_traverse);
+  info.skipped = !skip_.empty() && IsSkipped(type);
+  if (info.skipped) info.traverse = nullptr;
   char buffer[kNameBytes];
   std::string_view name = NameOf(type, buffer, buffer + sizeof buffer);
   info.is_builtin = !info.is_heap_type || name.starts_with("builtins.");
@@ -78,6 +82,17 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   for (std::string_view wanted : watch_)
     info.watched = info.watched || IsNamed(type, wanted);
   return info;
+}
+
+/// A class made by Python code calls the tp_traverse of its base.
+bool TypeTable::IsSkipped(const PyObject* type) const {
+  const Layout& layout = *runtime_.layout;
+  for (; type != nullptr; type = ReadObject(type, layout.type_base))
+    for (const SkippedType& skipped : skip_)
+      if (type == skipped.type &&
+          skipped.c_name == ReadPointer(type, layout.type_name))
+        return true;
+  return false;
 }
 
 /// `__module__` + `__qualname__` of a class; of a static type its tp_name, to

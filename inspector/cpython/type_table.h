@@ -31,6 +31,13 @@ struct TypeInfo {
   bool is_heap_type = false;
   bool is_builtin = false;  // Of the interpreter itself, not of any program.
   bool watched = false;     // It, or a class that it inherits from.
+  bool skipped = false;     // It is on the list of those that crash, or a base.
+};
+
+/// A type whose tp_traverse crashed before and is not called again.
+struct SkippedType {
+  const PyObject* type = nullptr;
+  std::string_view c_name;  // Its tp_name: addresses are used again.
 };
 
 /// Every type met in a walk. Types of one name (a class made anew for every
@@ -40,7 +47,8 @@ class TypeTable {
   /// `watch`: `module.qualname` or its last part, of the type or of a base.
   TypeTable(const Runtime& runtime, heap::StringTable& strings,
             std::span<const std::string_view> watch,
-            std::pmr::memory_resource* memory);
+            std::pmr::memory_resource* memory,
+            std::span<const SkippedType> skip = {});
 
   TypeId Find(PyObject* type);
   const TypeInfo& operator[](TypeId id) const { return types_[id]; }
@@ -60,6 +68,7 @@ class TypeTable {
   std::string_view NameOf(const PyObject* type, char* begin, char* end) const;
   TypeKind KindOf(const PyObject* type) const;
   NativeReferences NativeOf(const PyObject* type, TypeKind kind) const;
+  bool IsSkipped(const PyObject* type) const;
   bool IsNamed(const PyObject* type, std::string_view wanted) const;
   template <typename Visit>
   void VisitClasses(const PyObject* type, Visit visit) const {
@@ -80,6 +89,7 @@ class TypeTable {
   const Runtime& runtime_;
   heap::StringTable& strings_;
   std::span<const std::string_view> watch_;
+  std::span<const SkippedType> skip_;
   std::pmr::vector<TypeInfo> types_;
   std::pmr::vector<uint32_t> slots_;  // Open addressing; id + 1, 0 = free.
   PyObject* last_type_ = nullptr;
