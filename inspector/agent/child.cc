@@ -78,7 +78,7 @@ class SharedMemory {
   }
   bool ok() const { return shared_ != MAP_FAILED; }
   /// Once our own child has it, the service's shall not.
-  void HideFromForks() { madvise(shared_, kReportBytes, MADV_DONTFORK); }
+  void HideFromForks() { madvise(shared_, kSharedBytes, MADV_DONTFORK); }
   Shared* get() const { return shared_; }
 
  private:

@@ -115,4 +115,5 @@ def test_snapshots_one_after_the_other_leave_the_service_its_time(
         reports = [target.snapshot() for _ in range(5)]
     for before, after in zip(reports, reports[1:]):
         spent = before["taken"]["child_ms"] + after["taken"]["guard"]["waited_ms"]
-        assert spent + 2 >= 20 * before["taken"]["pause_us"] / 1000
+        wanted = 20 * before["taken"]["pause_us"] / 1000
+        assert spent + 5 >= min(wanted, 2000)  # It never waits longer.

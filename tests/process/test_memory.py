@@ -81,7 +81,8 @@ def test_what_is_known_is_found_in_its_part(python, agent_directory):
         after = target.snapshot()["memory"]
     assert memory["pymalloc_free"] > 5 << 20
     assert memory["floating"] > 20_000 * 80
-    assert memory["other_mappings"] - after["other_mappings"] == 3 << 20
+    unmapped = memory["other_mappings"] - after["other_mappings"]
+    assert abs(unmapped - (3 << 20)) <= 1 << 16
     assert 20_000_000 <= memory["live"] - after["live"] <= 20_500_000
     assert after["floating"] < 100_000
     assert after["rss"] <= memory["rss"] - (20 << 20)
