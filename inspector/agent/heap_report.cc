@@ -8,6 +8,7 @@
 #include "inspector/agent/child.h"
 #include "inspector/agent/cycle_tally.h"
 #include "inspector/agent/heap_export.h"
+#include "inspector/agent/holder_groups.h"
 #include "inspector/cpython/code.h"
 #include "inspector/cpython/collector_state.h"
 #include "inspector/cpython/sizes.h"
@@ -75,6 +76,8 @@ class Analysis {
         labels_(runtime, walk, types, strings, memory),
         states_(memory),
         holders_(runtime, walk, types, states_, labels_, strings),
+        groups_(runtime, walk, types, states_, labels_, holders_, strings,
+                memory),
         never_(memory),
         rows_(memory) {}
 
@@ -85,10 +88,12 @@ class Analysis {
     MarkNever();
     phases.states_us = lap.Microseconds();
     CountTypes();
+    groups_.Run();
     phases.types_us = lap.Microseconds();
   }
 
   void WriteHeap(JsonWriter& json);
+  void WriteHolders(JsonWriter& json);
   void WriteAccount(JsonWriter& json) const;
   void WriteCollector(JsonWriter& json) const;
   void WriteWatched(JsonWriter& json);
@@ -132,6 +137,7 @@ class Analysis {
   NodeLabels labels_;
   heap::States states_;
   Holders holders_;
+  HolderGroups groups_;
   std::pmr::vector<uint8_t> never_;  // By node: no collection takes it.
   std::pmr::vector<TypeRow> rows_;
   Totals totals_;
@@ -242,7 +248,7 @@ void Analysis::WriteHeap(JsonWriter& json) {
   json.Field("frozen_garbage", totals_.frozen_garbage);
   WriteAccount(json);
   json.Key("types").BeginArray();
-  constexpr int kPaths = 20;  // Leading types of the program with a path.
+  constexpr int kPaths = 100;  // Leading types of the program with a path.
   int paths = 0;
   for (const TypeRow& row : rows_) {
     json.BeginObject();
@@ -259,19 +265,52 @@ void Analysis::WriteHeap(JsonWriter& json) {
     json.Key("generations").BeginArray();
     for (uint64_t count : row.generations) json.Int(int64_t(count));
     json.EndArray();
-    StringId holder = 0;
-    if (row.watched || (!row.is_builtin && paths < kPaths))
-      holder = holders_.PathTo(row.first);
+    bool wanted = row.watched || (!row.is_builtin && paths++ < kPaths);
+    const HolderGroup* group = wanted ? groups_.CommonestOf(row.name) : nullptr;
+    StringId holder = group == nullptr ? 0 : groups_.PathTo(*group);
     if (holder == 0) {
       json.NullField("held_by");
     } else {
       json.Field("held_by", strings_.text(holder));
-      ++paths;
+      json.Field("held_by_count", group->count);
     }
     json.EndObject();
   }
   json.EndArray();
+  WriteHolders(json);
   json.EndObject();
+}
+
+/// Who holds how many of which type: what grows is told from what was there.
+void Analysis::WriteHolders(JsonWriter& json) {
+  // Small groups of the interpreter's own types say nothing.
+  constexpr uint64_t kFewest = 8;
+  constexpr uint64_t kBytes = 4096;
+  constexpr int kMost = 5000;
+  json.Key("holders").BeginArray();
+  int written = 0;
+  for (const HolderGroup& group : groups_.groups()) {
+    bool is_small = group.count < kFewest && group.bytes < kBytes;
+    if (is_small && strings_.text(group.type).starts_with("builtins."))
+      continue;
+    if (++written > kMost) break;
+    heap::TextBuffer<16> id;
+    AppendHex(id, group.id, 16);
+    StringId path = groups_.PathTo(group);
+    json.BeginObject();
+    json.Field("id", id.text());
+    json.Field("type", strings_.text(group.type));
+    json.Field("state",
+               group.state == State::kInFlight ? "in_flight" : "pinned");
+    json.Field("count", group.count);
+    json.Field("bytes", group.bytes);
+    if (path == 0)
+      json.NullField("held_by");
+    else
+      json.Field("held_by", strings_.text(path));
+    json.EndObject();
+  }
+  json.EndArray();
 }
 
 /// Which share of the counted references was found, and by type where it was

@@ -27,7 +27,7 @@ bool Holders::IsFolded(NodeId owner, NodeId dict) const {
          IsNamespaceOf(runtime_, walk_.object(owner), walk_.object(dict));
 }
 
-StringId Holders::PathTo(NodeId node) {
+StringId Holders::Path(NodeId node, Style style) {
   if (states_.of[node] == State::kFloating) return 0;
   size_t length = 1;
   NodeId start = node;
@@ -64,7 +64,9 @@ StringId Holders::PathTo(NodeId node) {
   for (size_t i = 0; i < shown; ++i) {
     if (!folded) {
       if (i > 0) text.Append(" → ");
-      text.Append(strings_.text(labels_.LabelOf(path[i])));
+      bool nameless = i == 0 && whole && style == kTypicalOfModules;
+      text.Append(nameless ? "sys.modules → module"
+                           : strings_.text(labels_.LabelOf(path[i])));
     }
     folded = false;
     if (i + 1 == shown) break;
@@ -72,10 +74,9 @@ StringId Holders::PathTo(NodeId node) {
       text.Append(" → … (").Append(int64_t(left_out)).Append(" more)");
       continue;
     }
-    folded = IsFolded(path[i], path[i + 1]);
+    folded = i + 2 < shown && IsFolded(path[i], path[i + 1]);
     if (folded) continue;
-    std::string_view name =
-        strings_.text(labels_.EdgeName({path, shown}, i, path[i + 1]));
+    std::string_view name = strings_.text(Step({path, shown}, i, style));
     if (name.starts_with("local ")) text.Append(" ");
     text.Append(name);
   }
@@ -97,6 +98,29 @@ StringId Holders::NameOf(const FrameReference& reference) {
 StringId Holders::NameOfOutside(NodeId node) const {
   Text text;
   AppendOutside(text, node);
+  return strings_.Intern(text.text());
+}
+
+StringId Holders::Step(std::span<const NodeId> path, size_t i, Style style) {
+  uint64_t flags = TypeFlags(runtime_, types_[walk_.type(path[i])].type);
+  if (style != kExact && (flags & (kFlagList | kFlagTuple)) != 0)
+    return strings_.Intern("[…]");
+  return labels_.EdgeName(path, i, path[i + 1]);
+}
+
+StringId Holders::StartName(const Root& root) const {
+  return root.kind == RootKind::kThread ? strings_.Intern("thread")
+                                        : NameOf(root);
+}
+
+StringId Holders::StartName(const FrameReference& reference) {
+  const RunningFrame& frame = walk_.frames().frames[reference.frame];
+  FunctionNames names =
+      labels_.NamesOf(ReadObject(frame.iframe, runtime_.layout->iframe_code));
+  Text text;
+  text.Append(strings_.text(names.function)).Append(" (");
+  text.Append(strings_.text(names.file)).Append(")");
+  AppendLocal(text, frame, reference.object);
   return strings_.Intern(text.text());
 }
 
@@ -149,6 +173,13 @@ bool Holders::AppendFrame(Text& text, const RunningFrame& frame,
   text.Append(", ").Append(strings_.text(names.function)).Append(" (");
   text.Append(strings_.text(names.file)).Append(":");
   text.Append(LineOfInterpreterFrame(layout, frame.iframe)).Append(")");
+  return AppendLocal(text, frame, object);
+}
+
+bool Holders::AppendLocal(Text& text, const RunningFrame& frame,
+                          const PyObject* object) const {
+  const Layout& layout = *runtime_.layout;
+  const PyObject* code = ReadObject(frame.iframe, layout.iframe_code);
   const PyObject* locals = ReadObject(code, layout.code_locals_names);
   auto count = Read<int64_t>(locals, kObjectSize);
   for (int64_t i = 0; i < count; ++i) {

@@ -1,0 +1,79 @@
+#pragma once
+
+#include "inspector/agent/holders.h"
+
+namespace inspector {
+
+/// Objects of one type that one place holds: the 200 `Session` in the list of
+/// `Registry.items`.
+struct HolderGroup {
+  heap::StringId type = 0;  // module.qualname
+  heap::State state = heap::State::kPinned;
+  heap::NodeId example = heap::kNoNode;
+  uint64_t id = 0;  // Of place and type, the same in every snapshot.
+  uint64_t count = 0;
+  uint64_t bytes = 0;
+
+  // Its place: below which group (or how a path begins), by which name.
+  uint32_t parent = 0;
+  heap::StringId name = 0;
+  bool in_many_modules = false;
+};
+
+/// Divides what is pinned or in flight into groups by what holds it.
+///
+/// The paths that give the states form a forest. A node belongs to the group of
+/// its holder, of its own type, and, if it holds much and its holder has a name
+/// for it, of that name: a registry is told apart from its neighbour, its
+/// entries are not told apart. What repeats on the way down (a linked list, a
+/// tree) stays in the group where it came first. O(nodes), and for each node
+/// that holds much O(references of its holder).
+class HolderGroups {
+ public:
+  HolderGroups(const Runtime& runtime, const HeapWalk& walk,
+               const TypeTable& types, const heap::States& states,
+               NodeLabels& labels, Holders& holders, heap::StringTable& strings,
+               std::pmr::memory_resource* memory);
+
+  /// Frees what it needed beside the groups: 5 bytes per node.
+  void Run();
+
+  /// The largest first.
+  std::span<const HolderGroup> groups() const {
+    return {groups_.data(), groups_.size()};
+  }
+  /// Of the type's groups the one with the most objects, or null.
+  const HolderGroup* CommonestOf(heap::StringId type) const;
+  /// The path to the example, without what differs within the group; 0 once
+  /// all that were asked for have read too much.
+  heap::StringId PathTo(const HolderGroup& group);
+
+ private:
+  static constexpr uint32_t kStart = 0x80000000;  // Then a text, no group.
+
+  void Weigh();
+  void PlaceStarts();
+  void PlaceRest();
+  void Put(heap::NodeId node, uint32_t parent, heap::StringId name);
+  void PutAtStart(heap::NodeId node, heap::StringId start);
+  heap::StringId NameInHolder(heap::NodeId node) const;
+  uint32_t Find(heap::NodeId node, uint32_t parent, heap::StringId name);
+  bool IsStart(heap::NodeId node) const { return states_.holder[node] == node; }
+  void Rehash();
+
+  const Runtime& runtime_;
+  const HeapWalk& walk_;
+  const TypeTable& types_;
+  const heap::States& states_;
+  NodeLabels& labels_;
+  Holders& holders_;
+  heap::StringTable& strings_;
+  std::pmr::vector<HolderGroup> groups_;
+  std::pmr::vector<uint32_t> slots_;     // Open addressing; group + 1.
+  std::pmr::vector<uint32_t> group_of_;  // By node; group + 1, 0 = none yet.
+  std::pmr::vector<uint8_t> weight_;     // By node; nodes below, up to kMuch.
+  heap::StringId modules_ = 0;
+  uint64_t read_ = 0;
+};
+
+}  // namespace inspector
