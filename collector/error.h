@@ -17,6 +17,13 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// Two recordings that do not belong together, or something that is none: exit
+/// code 12.
+class NotComparable : public Error {
+ public:
+  using Error::Error;
+};
+
 /// What the process says to scripts; design of the verbs, not of the errors.
 enum ExitCode : int {
   kExitClean = 0,

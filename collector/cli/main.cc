@@ -53,6 +53,7 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   collector::AddRun(app, &exit_code);
   collector::AddSnapshot(app, &exit_code);
+  collector::AddDiff(app, &exit_code);
   collector::AddLoad(app, &exit_code);
   collector::AddRecord(app, &exit_code);
   collector::AddVerdict(app, &exit_code);
@@ -78,6 +79,8 @@ int main(int argc, char** argv) {
     return Fail(Sentence(app, error), collector::kExitUsage);
   } catch (const collector::UsageError& error) {
     return Fail(error.what(), collector::kExitUsage);
+  } catch (const collector::NotComparable& error) {
+    return Fail(error.what(), collector::kExitInvalidRun);
   } catch (const collector::Interrupted&) {
     return Fail("interrupted; what was recorded until then stays",
                 collector::kExitInterrupted);

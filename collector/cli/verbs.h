@@ -8,6 +8,7 @@ namespace collector {
 /// its exit code to `exit_code`, which outlives the application, or throws.
 void AddRun(CLI::App& app, int* exit_code);
 void AddSnapshot(CLI::App& app, int* exit_code);
+void AddDiff(CLI::App& app, int* exit_code);
 void AddLoad(CLI::App& app, int* exit_code);
 void AddRecord(CLI::App& app, int* exit_code);
 void AddVerdict(CLI::App& app, int* exit_code);
