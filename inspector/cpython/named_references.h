@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 #include "inspector/cpython/code.h"
 #include "inspector/cpython/native_references.h"
 
@@ -7,6 +9,24 @@ namespace inspector {
 
 /// What `ForEachNamedReference` tells its visitor to do next.
 enum class Naming : bool { kGoOn, kStop };
+
+/// The fields, from the first on, of a type that C code of the standard library
+/// defines; null for any other. A type made by Python has no dot in tp_name.
+inline const char* const* FieldsOf(const Runtime& runtime,
+                                   const PyObject* type) {
+  // Modules/_functoolsmodule.c and Include/cpython/weakrefobject.h; what a
+  // weak reference refers to is not counted.
+  static constexpr const char* kPartial[] = {".func", ".args", ".keywords",
+                                             nullptr};
+  static constexpr const char* kWeakref[] = {".__weakref__", ".__callback__",
+                                             nullptr};
+  for (; type != nullptr; type = ReadObject(type, runtime.layout->type_base)) {
+    std::string_view name = ReadPointer(type, runtime.layout->type_name);
+    if (name == "functools.partial") return kPartial;
+    if (name == "weakref.ReferenceType") return kWeakref;
+  }
+  return nullptr;
+}
 
 /// Calls `visit(const PyObject* referent, ReferenceName)` for every reference
 /// of the object that has a name we know, those of tp_traverse before native
@@ -102,6 +122,11 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
     field(layout.exception_traceback, ".__traceback__");
     field(layout.exception_context, ".__context__");
     field(layout.exception_cause, ".__cause__");
+  } else if ((flags & kFlagHaveGc) != 0) {
+    const char* const* names = FieldsOf(runtime, type);
+    for (size_t at = kFirstField; names != nullptr && *names != nullptr;
+         at += 8)
+      field(at, *names++);
   }
 
   // Attributes of an instance: in place, in its dict, in slots.
