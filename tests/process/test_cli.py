@@ -169,6 +169,24 @@ def test_snapshot_by_pid_and_ids_to_a_file(python, agent_directory, tmp_path):
     assert sorted(states) == ["floating", "floating", "in_flight", "pinned"]
 
 
+def test_diff_says_what_grew_and_what_cannot_be_compared(
+    any_python, agent_directory, tmp_path
+):
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "other", tmp_path / "no-report"]
+    for numbers in [paths[:2], paths[2:3]]:
+        with running("three_cycles.py", any_python, agent_directory) as target:
+            for path in numbers:
+                done = tool("snapshot", target.pid, "--json")
+                path.write_text(done.stdout)
+    paths[3].write_text("{}")
+    done = tool("diff", *paths[:2])
+    assert done.returncode == 0, done.stderr
+    assert "collector on" in done.stdout and "malloc_used" in done.stdout
+    assert_one_sentence(tool("diff", paths[0], paths[2]), 12, "not of one process")
+    assert_one_sentence(tool("diff", paths[0], paths[3]), 12, "no snapshot report")
+    assert_one_sentence(tool("diff", paths[0], tmp_path / "missing"), 1, "missing")
+
+
 def test_ids_onto_a_full_disk(any_python, agent_directory):
     with running("three_cycles.py", any_python, agent_directory) as target:
         assert_one_sentence(
@@ -270,7 +288,7 @@ def test_an_interrupted_recording_is_kept_and_says_130(
 
 
 def test_every_verb_has_help_with_an_example():
-    verbs = ["run", "snapshot", "load", "record", "verdict", "compare", "report", "demo"]
+    verbs = ["run", "snapshot", "diff", "load", "record", "verdict", "compare", "report", "demo"]
     for verb in verbs:
         done = tool(verb, "--help")
         assert done.returncode == 0 and "Example: cyclescope %s" % verb in done.stdout
