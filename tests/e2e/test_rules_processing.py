@@ -94,3 +94,36 @@ def test_400_archives_give_400_results_under_a_snapshot_a_second(
         [broker_row] = report["watched"]
         assert broker_row["type"].endswith("Broker")  # Or what inherits from it.
         assert broker_row["pinned"] <= 1 and broker_row["never"] == 0
+
+
+def test_floating_is_what_the_collector_finds_in_the_service_at_work(
+    agent_directory, tmp_path
+):
+    found = 0
+    with platform() as (broker, s3), open(tmp_path / "log", "w") as log:
+        with rules_processing(
+            broker, s3, agent_directory, log, CYCLESCOPE_ALLOW="oracle"
+        ) as service:
+            load = subprocess.Popen(
+                [
+                    str(agent.TOOL), "load", "--broker", broker, "--s3", s3,
+                    "--bucket", BUCKET, "--group", GROUP,
+                    "--archives", "100", "--seed", "11",
+                ],
+                stdout=subprocess.DEVNULL,
+            )
+            rounds = 0
+            while load.poll() is None:
+                result = agent.wait_until(lambda: agent.oracle(service.socket_path))
+                report, floating, garbage = result
+                differing = collections.Counter(
+                    floating.get(address) for address in set(floating) ^ garbage
+                )
+                assert set(floating) == garbage, differing
+                assert report["heap"]["floating_objects"] == len(garbage)
+                rounds += 1
+                found += len(garbage)
+                time.sleep(1)
+            assert load.returncode == 0
+            assert service.poll() is None
+    assert rounds >= 5 and found > 10_000

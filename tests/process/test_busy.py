@@ -3,10 +3,9 @@
 import json
 import os
 import signal
-import tempfile
 
 import pytest
-from support.agent import request, running, wait_until
+from support.agent import oracle, request, running, wait_until
 
 SNAPSHOTS = int(os.environ.get("CYCLESCOPE_SNAPSHOTS", "300"))
 WARNS = ("-W", "ignore")  # Of forks where there are threads.
@@ -63,24 +62,6 @@ def signals_of(target):
     return json.loads(target.tell("status")).get("SIGUSR1", 0)
 
 
-def oracle(target):
-    """What we call floating and what the collector does, in one heap."""
-    with tempfile.TemporaryFile() as file:
-        answer = target.request("oracle", descriptor=file.fileno())
-        if "error" in answer:  # Another thread was in a collection.
-            assert "collection" in answer["error"]
-            return None
-        assert "error" not in answer["report"], answer["report"]
-        file.seek(0)
-        floating = {}
-        for line in file.read().decode().splitlines():
-            address, rest = line.split(" ", 1)
-            name, state = rest.rsplit(" ", 1)
-            if state == "floating":
-                floating[int(address, 16)] = name
-    return answer["report"], floating, set(answer["garbage"])
-
-
 def test_floating_is_what_the_collector_finds_in_a_service_at_work(
     python, agent_directory
 ):
@@ -89,7 +70,7 @@ def test_floating_is_what_the_collector_finds_in_a_service_at_work(
         "busy.py", python, agent_directory, options=WARNS, CYCLESCOPE_ALLOW="oracle"
     ) as target:
         for _ in range(25):
-            result = wait_until(lambda: oracle(target))
+            result = wait_until(lambda: oracle(target.socket_path))
             report, floating, garbage = result
             differing = {floating.get(address) for address in set(floating) ^ garbage}
             assert set(floating) == garbage, differing

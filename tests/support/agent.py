@@ -88,6 +88,28 @@ def request(socket_path, name, timeout=60, descriptor=None, **fields):
     return json.loads(reply)
 
 
+def oracle(socket_path):
+    """What a snapshot calls floating and what the collector does, in one heap.
+
+    (report, {address: type}, addresses in gc.garbage), or None if a collection
+    was under way. The service must allow it.
+    """
+    with tempfile.TemporaryFile() as file:
+        answer = request(socket_path, "oracle", descriptor=file.fileno())
+        assert "error" not in answer, answer
+        if "error" in answer["report"]:
+            assert "collection was under way" in answer["report"]["error"]
+            return None
+        file.seek(0)
+        floating = {}
+        for line in file.read().decode().splitlines():
+            address, rest = line.split(" ", 1)
+            name, state = rest.rsplit(" ", 1)
+            if state == "floating":
+                floating[int(address, 16)] = name
+    return answer["report"], floating, set(answer["garbage"])
+
+
 @contextlib.contextmanager
 def running(
     program, python, directory, arguments=(), options=(), says=None, prefix=(), **variables
