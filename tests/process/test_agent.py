@@ -132,10 +132,10 @@ def test_reports_come_by_themselves_when_asked_to(python, agent_directory, tmp_p
         CYCLESCOPE_WATCH="Broker",
     ):
         wait_until(lambda: len(list(tmp_path.glob("cyclescope-*.json"))) >= 3)
-    for path in tmp_path.glob("cyclescope-*.json"):
-        report = json.loads(path.read_text())
-        assert report["taken"]["trigger"] == "interval"
-        assert report["watched"][0]["floating"] == 2
+    reports = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
+    assert {report["taken"]["trigger"] for report in reports} == {"interval"}
+    # The first may be from before the program had made what it makes.
+    assert reports[-1]["watched"][0]["floating"] == 2
 
 
 def test_the_inspector_loads_on_old_glibc_and_exports_one_name():
