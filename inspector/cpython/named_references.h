@@ -100,7 +100,9 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
     field(layout.type_mro, ".__mro__");
     field(layout.type_mro - 8, ".__bases__");
     field(layout.type_base, ".__base__");
-    field(layout.heap_type_keys + 8, ".__module__");
+    // A static type ends before it.
+    if ((TypeFlags(runtime, object) & kFlagHeapType) != 0)
+      field(layout.heap_type_keys + 8, ".__module__");
   } else if (HasBase(runtime, type, runtime.type_module)) {
     field(kFirstField, ".__dict__");
   } else if ((flags & kFlagDict) != 0) {
