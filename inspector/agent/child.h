@@ -10,8 +10,8 @@
 #include "inspector/agent/fork_gate.h"
 #include "inspector/agent/guard.h"
 #include "inspector/agent/heap_report.h"
-#include "inspector/agent/memory_map.h"
 #include "inspector/agent/process_facts.h"
+#include "inspector/agent/resident_memory.h"
 
 namespace inspector {
 

@@ -616,7 +616,8 @@ HeapReport::HeapReport(const Runtime& runtime, const HeapQuestion& question,
       arena_(arena),
       strings_(&arena),
       types_(runtime, strings_, question.watch, &arena, question.skip),
-      walk_(runtime, question.stacks, types_, strings_, arena) {}
+      walk_(runtime, question.stacks, question.modules, types_, strings_,
+            arena) {}
 
 HeapSections HeapReport::Write(char* begin, size_t size) {
   HeapSections sections;

@@ -16,7 +16,6 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <vector>
 
 namespace inspector {
@@ -43,36 +42,17 @@ bool IsTableSize(uint32_t count) {
          (count & (count - 1)) == 0;
 }
 
-/// Readable mappings, from /proc/self/maps, neighbours joined.
+/// Readable mappings, neighbours joined.
 std::vector<AddressRange> ReadableMappings() {
   std::vector<AddressRange> ranges;
-  FILE* maps = std::fopen("/proc/self/maps", "re");
-  if (maps == nullptr) return ranges;
-  char line[512];
-  while (std::fgets(line, sizeof line, maps) != nullptr) {
-    unsigned long begin = 0, end = 0;
-    char permission = 0;
-    if (std::sscanf(line, "%lx-%lx %c", &begin, &end, &permission) != 3 ||
-        permission != 'r')
-      continue;
-    if (!ranges.empty() && ranges.back().end == begin)
-      ranges.back().end = end;
+  ForEachMapping([&ranges](const Mapping& mapping) {
+    if (!mapping.readable) return;
+    if (!ranges.empty() && ranges.back().end == mapping.range.begin)
+      ranges.back().end = mapping.range.end;
     else
-      ranges.push_back({begin, end});
-  }
-  std::fclose(maps);
+      ranges.push_back(mapping.range);
+  });
   return ranges;
-}
-
-bool IsCovered(const std::vector<AddressRange>& ranges, uintptr_t begin,
-               size_t size) {
-  auto after =
-      std::upper_bound(ranges.begin(), ranges.end(), begin,
-                       [](uintptr_t address, const AddressRange& range) {
-                         return address < range.begin;
-                       });
-  return after != ranges.begin() && (after - 1)->end - size >= begin &&
-         (after - 1)->Contains(begin);
 }
 
 /// An entry of a table that is in use and makes sense.
@@ -132,7 +112,7 @@ std::vector<const char*> PointersToTable(uintptr_t pool, uint32_t index,
       auto table = Read<uintptr_t>(variable, 0);
       if (table < 4096 || (table & 7) != 0) continue;
       uintptr_t entry = table + kArenaEntry * index;
-      if (!IsCovered(mappings, entry, kArenaEntry)) continue;
+      if (!HoldsAll(mappings, entry, kArenaEntry)) continue;
       const char* arena = reinterpret_cast<const char*>(entry);
       if (!IsArena(arena, arena_bytes, pool_bytes)) continue;
       auto address = Read<uintptr_t>(arena, kArenaAddress);
@@ -186,7 +166,7 @@ void Allocator::Find() {
   void* probe = PyObject_Malloc(kProbeBytes);
   auto address = reinterpret_cast<uintptr_t>(probe);
   uintptr_t pool = address & ~uintptr_t{kPoolBytes - 1};
-  bool has_pool = IsCovered(ReadableMappings(), pool, kPoolHeader) &&
+  bool has_pool = HoldsAll(ReadableMappings(), pool, kPoolHeader) &&
                   address - pool >= kPoolHeader;
   if (has_pool) {
     const char* header = reinterpret_cast<const char*>(pool);
@@ -275,10 +255,7 @@ bool Allocator::IsInArena(uintptr_t address) const {
 }
 
 bool Allocator::IsModuleData(uintptr_t address) const {
-  auto after = std::upper_bound(
-      modules_.begin(), modules_.end(), address,
-      [](uintptr_t at, const AddressRange& range) { return at < range.begin; });
-  return after != modules_.begin() && (after - 1)->Contains(address);
+  return HoldsAll(modules_, address, 1);
 }
 
 // As _PyObject_DebugMallocStats counts (Objects/obmalloc.c).

@@ -6,17 +6,9 @@
 #include <string>
 
 #include "inspector/cpython/layout.h"
+#include "inspector/cpython/memory_map.h"
 
 namespace inspector {
-
-/// [begin, end).
-struct AddressRange {
-  uintptr_t begin = 0;
-  uintptr_t end = 0;
-  bool Contains(uintptr_t address) const {
-    return address >= begin && address < end;
-  }
-};
 
 /// The array of `struct arena_object` as it is at one moment.
 struct ArenaTable {

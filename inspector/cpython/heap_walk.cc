@@ -10,10 +10,11 @@ using heap::Edge;
 using heap::NodeId;
 
 HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
-                   TypeTable& types, heap::StringTable& strings,
-                   heap::Arena& arena)
+                   std::span<const AddressRange> modules, TypeTable& types,
+                   heap::StringTable& strings, heap::Arena& arena)
     : runtime_(runtime),
       stacks_(stacks),
+      module_data_(modules),
       types_(types),
       strings_(strings),
       arena_(arena),
@@ -237,7 +238,7 @@ void HeapWalk::FindRoots() {
     highest = std::max(highest, address);
   }
   RootTaker taker(*this);
-  ScanRoots(runtime_, lowest, highest, &arena_, taker);
+  ScanRoots(runtime_, module_data_, lowest, highest, &arena_, taker);
 }
 
 void HeapWalk::ListModules() {

@@ -41,8 +41,10 @@ struct Account {
 /// The collector must not be at work. O(objects + references).
 class HeapWalk {
  public:
-  /// `stacks`: where the threads' stack pointers were at the clone.
-  HeapWalk(const Runtime& runtime, const ThreadStacks& stacks, TypeTable& types,
+  /// `stacks`: where the threads' stack pointers were at the clone. `modules`:
+  /// see ListModuleData.
+  HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
+           std::span<const AddressRange> modules, TypeTable& types,
            heap::StringTable& strings, heap::Arena& arena);
   HeapWalk(const HeapWalk&) = delete;
 
@@ -118,6 +120,7 @@ class HeapWalk {
 
   const Runtime& runtime_;
   ThreadStacks stacks_;
+  std::span<const AddressRange> module_data_;
   TypeTable& types_;
   heap::StringTable& strings_;
   heap::Arena& arena_;

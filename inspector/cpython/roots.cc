@@ -1,32 +1,20 @@
 #include "inspector/cpython/roots.h"
 
-#include <elf.h>
-#include <link.h>
-
 #include <algorithm>
-#include <cstring>
 #include <vector>
-
-#include "inspector/cpython/memory_map.h"
 
 namespace inspector {
 namespace {
 
 constexpr int kMostThreads = 100000;
 
-struct Range {
-  uintptr_t begin = 0;
-  uintptr_t end = 0;
-  bool Holds(uintptr_t address, size_t bytes) const {
-    return address >= begin && address + bytes <= end;
-  }
-};
-
 class Scan {
  public:
-  Scan(const Runtime& runtime, uintptr_t lowest, uintptr_t highest,
-       std::pmr::memory_resource* memory, RootVisitor& visitor)
+  Scan(const Runtime& runtime, std::span<const AddressRange> modules,
+       uintptr_t lowest, uintptr_t highest, std::pmr::memory_resource* memory,
+       RootVisitor& visitor)
       : runtime_(runtime),
+        modules_(modules),
         lowest_(lowest),
         highest_(highest),
         visitor_(visitor),
@@ -37,7 +25,7 @@ class Scan {
 
   void Run() {
     ForEachMapping([this](const Mapping& mapping) {
-      if (mapping.writable) writable_.push_back({mapping.begin, mapping.end});
+      if (mapping.writable) writable_.push_back(mapping.range);
     });
     Threads();
     ExitFunctions();
@@ -46,7 +34,7 @@ class Scan {
   }
 
  private:
-  void Words(Range range, RootWord word) {
+  void Words(AddressRange range, RootWord word) {
     uintptr_t at = (range.begin + 7) & ~uintptr_t{7};
     for (; at + 8 <= range.end; at += 8) {
       auto value = Read<uintptr_t>(reinterpret_cast<const void*>(at), 0);
@@ -71,12 +59,7 @@ class Scan {
   }
 
   bool IsWritable(uintptr_t address, size_t bytes) const {
-    auto after = std::upper_bound(writable_.begin(), writable_.end(), address,
-                                  [](uintptr_t value, const Range& range) {
-                                    return value < range.begin;
-                                  });
-    return after != writable_.begin() && (after - 1)->Holds(address, bytes) &&
-           (address & 7) == 0;
+    return (address & 7) == 0 && HoldsAll(writable_, address, bytes);
   }
 
   /// Include/internal/pycore_atexit.h, 3.11 … 3.13: an array of pointers to
@@ -112,62 +95,50 @@ class Scan {
     }
   }
 
-  /// The writable segments of every loaded file, by its own program headers:
-  /// the memory behind what is in the file (.bss) may lie in one mapping with
-  /// memory of the heap.
+  /// Each segment under the name of the file that is mapped where it begins.
   void Files() {
     ForEachMapping([this](const Mapping& mapping) {
-      if (mapping.path.empty() || mapping.path[0] != '/' || mapping.offset != 0)
-        return;
-      auto header = reinterpret_cast<const ElfW(Ehdr)*>(mapping.begin);
-      if (!mapping.readable || mapping.end - mapping.begin < sizeof *header ||
-          std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
-          header->e_phoff + header->e_phnum * sizeof(ElfW(Phdr)) >
-              mapping.end - mapping.begin)
-        return;
-      auto segments =
-          reinterpret_cast<const ElfW(Phdr)*>(mapping.begin + header->e_phoff);
-      auto end = segments + header->e_phnum;
-      auto first = std::find_if(segments, end, [](const ElfW(Phdr) & segment) {
-        return segment.p_type == PT_LOAD;
-      });
-      if (first == end) return;
-      uintptr_t base = mapping.begin - (first->p_vaddr & ~uintptr_t{4095});
+      if (!mapping.path.starts_with('/')) return;
+      auto [begin, end] = mapping.range;
+      auto segment =
+          std::lower_bound(modules_.begin(), modules_.end(), begin,
+                           [](const AddressRange& range, uintptr_t at) {
+                             return range.begin < at;
+                           });
+      if (segment == modules_.end() || segment->begin >= end) return;
       uint32_t file = visitor_.NumberOf(mapping.path);
-      for (auto segment = first; segment != end; ++segment) {
-        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) == 0)
-          continue;
-        uintptr_t begin = base + segment->p_vaddr;
-        FileData({begin, begin + segment->p_memsz}, file);
-      }
+      for (; segment != modules_.end() && segment->begin < end; ++segment)
+        FileData(*segment, file);
     });
   }
 
   /// The parts of it that are writable now, without the interpreter's state,
   /// which has been read.
-  void FileData(Range data, uint32_t file) {
+  void FileData(AddressRange data, uint32_t file) {
     RootWord word = {nullptr, RootKind::kStatic, file};
-    for (const Range& range : writable_) {
-      Range part = {std::max(range.begin, data.begin),
-                    std::min(range.end, data.end)};
+    for (const AddressRange& range : writable_) {
+      AddressRange part = {std::max(range.begin, data.begin),
+                           std::min(range.end, data.end)};
       Words({part.begin, std::min(part.end, interpreter_.begin)}, word);
       Words({std::max(part.begin, interpreter_.end), part.end}, word);
     }
   }
 
   const Runtime& runtime_;
+  std::span<const AddressRange> modules_;
   uintptr_t lowest_;
   uintptr_t highest_;
   RootVisitor& visitor_;
-  std::pmr::vector<Range> writable_;
-  Range interpreter_;
+  std::pmr::vector<AddressRange> writable_;
+  AddressRange interpreter_;
 };
 
 }  // namespace
 
-void ScanRoots(const Runtime& runtime, uintptr_t lowest, uintptr_t highest,
+void ScanRoots(const Runtime& runtime, std::span<const AddressRange> modules,
+               uintptr_t lowest, uintptr_t highest,
                std::pmr::memory_resource* memory, RootVisitor& visitor) {
-  Scan(runtime, lowest, highest, memory, visitor).Run();
+  Scan(runtime, modules, lowest, highest, memory, visitor).Run();
 }
 
 }  // namespace inspector

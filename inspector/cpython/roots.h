@@ -3,6 +3,7 @@
 #include <memory_resource>
 #include <string_view>
 
+#include "inspector/cpython/memory_map.h"
 #include "inspector/cpython/object.h"
 
 namespace inspector {
@@ -40,7 +41,10 @@ class RootVisitor {
 /// What matches an object need not be a reference: it may be borrowed or stale,
 /// as for any conservative collector (Boehm and Weiser, 1988). The caller takes
 /// it for one where the object's count has no better explanation.
-void ScanRoots(const Runtime& runtime, uintptr_t lowest, uintptr_t highest,
+///
+/// `modules`: see ListModuleData.
+void ScanRoots(const Runtime& runtime, std::span<const AddressRange> modules,
+               uintptr_t lowest, uintptr_t highest,
                std::pmr::memory_resource* memory, RootVisitor& visitor);
 
 }  // namespace inspector

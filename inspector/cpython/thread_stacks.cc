@@ -5,8 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <charconv>
 
+#include "inspector/cpython/memory_map.h"
 #include "inspector/graph/strings.h"
 
 namespace inspector {
@@ -14,20 +15,6 @@ namespace {
 
 constexpr int kMostThreads = 4096;
 constexpr uintptr_t kMostStackBytes = uintptr_t{8} << 20;
-
-uintptr_t ParseHex(const char*& at, const char* end) {
-  uintptr_t value = 0;
-  for (; at < end; ++at) {
-    char c = *at;
-    if (c >= '0' && c <= '9')
-      value = value * 16 + unsigned(c - '0');
-    else if (c >= 'a' && c <= 'f')
-      value = value * 16 + unsigned(c - 'a') + 10;
-    else
-      break;
-  }
-  return value;
-}
 
 /// The last but one word of "NUMBER ARGUMENTS… STACK_POINTER PROGRAM_COUNTER"
 /// (proc(5), /proc/PID/syscall); 0 for "running".
@@ -47,8 +34,9 @@ uintptr_t StackPointerOf(uint64_t thread) {
   size_t pointer = line.rfind(' ', counter - 1);
   if (pointer == std::string_view::npos || line.substr(pointer + 1, 2) != "0x")
     return 0;
-  const char* at = line.data() + pointer + 3;
-  return ParseHex(at, line.data() + counter);
+  uintptr_t value = 0;
+  std::from_chars(line.data() + pointer + 3, line.data() + counter, value, 16);
+  return value;
 }
 
 }  // namespace
@@ -68,28 +56,13 @@ void NoteStackPointers(const Runtime& runtime, ThreadStacks& stacks) {
 }
 
 void FindStackEnds(ThreadStacks& stacks) {
-  int descriptor = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  // Lines "BEGIN-END PERMISSIONS …"; the kernel gives whole lines per read.
-  char text[8192];
-  for (ssize_t size; (size = read(descriptor, text, sizeof text)) > 0;) {
-    const char* at = text;
-    const char* end = text + size;
-    while (at < end) {
-      uintptr_t first = ParseHex(at, end);
-      if (at < end) ++at;  // The dash.
-      uintptr_t last = ParseHex(at, end);
-      for (size_t i = 0; i < stacks.count; ++i) {
-        ThreadStack& stack = stacks.stacks[i];
-        if (stack.begin >= first && stack.begin < last)
-          stack.end = std::min(last, stack.begin + kMostStackBytes);
-      }
-      auto newline =
-          static_cast<const char*>(std::memchr(at, '\n', size_t(end - at)));
-      at = newline == nullptr ? end : newline + 1;
+  ForEachMapping([&stacks](const Mapping& mapping) {
+    for (size_t i = 0; i < stacks.count; ++i) {
+      ThreadStack& stack = stacks.stacks[i];
+      if (mapping.range.Contains(stack.begin))
+        stack.end = std::min(mapping.range.end, stack.begin + kMostStackBytes);
     }
-  }
-  close(descriptor);
+  });
 }
 
 }  // namespace inspector

@@ -4,13 +4,12 @@
 // with mincore, which tells the truth of anonymous memory: a page is either in
 // our own page table or not there.
 
-#include "inspector/agent/memory_map.h"
+#include "inspector/agent/resident_memory.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <string_view>
 
@@ -22,77 +21,11 @@ constexpr uintptr_t kPage = 4096;
 constexpr uintptr_t kMallocHeap = uintptr_t{64} << 20;
 constexpr uintptr_t kMostGuardBytes = uintptr_t{64} << 10;
 
-/// Calls `line(text)` for each line of a file, through a buffer on the stack.
-/// False if the file can't be read.
-template <typename Line>
-bool EachLine(const char* path, Line line) {
-  int descriptor = open(path, O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return false;
-  char text[16384];
-  size_t kept = 0;
-  bool any = false;
-  for (;;) {
-    ssize_t size = read(descriptor, text + kept, sizeof text - kept);
-    if (size <= 0) break;
-    any = true;
-    std::string_view rest(text, kept + size_t(size));
-    for (size_t end; (end = rest.find('\n')) != std::string_view::npos;) {
-      line(rest.substr(0, end));
-      rest.remove_prefix(end + 1);
-    }
-    kept = rest.size() < sizeof text ? rest.size() : 0;
-    std::memmove(text, rest.data(), kept);
-  }
-  close(descriptor);
-  return any;
-}
-
-uintptr_t TakeNumber(std::string_view& text, unsigned base) {
-  uintptr_t value = 0;
-  size_t used = 0;
-  for (; used < text.size(); ++used) {
-    char c = text[used];
-    unsigned digit = c >= '0' && c <= '9'   ? unsigned(c - '0')
-                     : c >= 'a' && c <= 'f' ? unsigned(c - 'a') + 10
-                                            : 99;
-    if (digit >= base) break;
-    value = value * base + digit;
-  }
-  text.remove_prefix(used);
-  return value;
-}
-
-struct Mapping {
-  AddressRange range;
-  bool readable = false;
-  bool writable = false;
-  bool shared = false;
-  bool of_file = false;
-  bool heap = false;   // [heap]
-  bool stack = false;  // [stack]
-};
-
-/// "BEGIN-END PERMISSIONS OFFSET DEVICE INODE PATH", or false for the lines of
-/// figures that follow it.
-bool ParseMapping(std::string_view line, Mapping& mapping) {
-  if (line.empty() || (line[0] >= 'A' && line[0] <= 'Z')) return false;
-  mapping = {};
-  mapping.range.begin = TakeNumber(line, 16);
-  if (line.empty() || line[0] != '-') return false;
-  line.remove_prefix(1);
-  mapping.range.end = TakeNumber(line, 16);
-  if (line.size() < 6) return false;
-  mapping.readable = line[1] == 'r';
-  mapping.writable = line[2] == 'w';
-  mapping.shared = line[4] == 's';
-  for (int field = 0; field < 4; ++field) {  // To the inode.
-    line.remove_prefix(std::min(line.find(' '), line.size()));
-    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-  }
-  mapping.of_file = TakeNumber(line, 10) != 0;
-  mapping.heap = line.ends_with("[heap]");
-  mapping.stack = line.ends_with("[stack]");
-  return true;
+/// Of the names that matter here; the line that a path points into goes.
+std::string_view LastingName(std::string_view path) {
+  for (std::string_view known : {"[heap]", "[stack]"})
+    if (path == known) return known;
+  return {};
 }
 
 /// Pages of this process that are in its page table.
@@ -139,15 +72,16 @@ class Classifier {
 
   /// A mapping with `anon` bytes of anonymous pages.
   void Add(const Mapping& mapping, int64_t anon) {
-    bool after_guard = guard_end_ == mapping.range.begin;
+    auto [begin, end] = mapping.range;
+    bool after_guard = guard_end_ == begin;
     bool is_guard = !mapping.readable && !mapping.writable &&
-                    mapping.range.end - mapping.range.begin <= kMostGuardBytes;
-    guard_end_ = is_guard ? mapping.range.end : 0;
+                    end - begin <= kMostGuardBytes;
+    guard_end_ = is_guard ? end : 0;
     memory_.anon += anon;
     if (anon == 0) return;
-    if (mapping.stack) {
+    if (mapping.path == "[stack]") {
       memory_.stacks += anon;
-    } else if (mapping.heap) {
+    } else if (mapping.path == "[heap]") {
       memory_.malloc += anon;
     } else if (mapping.of_file || mapping.shared || !mapping.readable) {
       memory_.module_data += anon;
@@ -218,12 +152,8 @@ class Classifier {
     return after[-1] + Allocator::arena_size();
   }
   bool IsModuleData(uintptr_t page) const {
-    auto after =
-        std::upper_bound(modules_.begin(), modules_.end(), page + kPage - 1,
-                         [](uintptr_t at, const AddressRange& range) {
-                           return at < range.begin;
-                         });
-    return after != modules_.begin() && (after - 1)->end > page;
+    const AddressRange* range = LastAtOrBefore(modules_, page + kPage - 1);
+    return range != nullptr && range->end > page;
   }
   uintptr_t NextResident(uintptr_t page, uintptr_t end) {
     while (page < end && !residence_.Has(page)) page += kPage;
@@ -255,15 +185,18 @@ ResidentMemory ReadResidentMemory(const Allocator& allocator,
   Classifier classifier(allocator, modules);
   Mapping mapping;
   bool has_mapping = false;
-  bool read = EachLine("/proc/self/smaps", [&](std::string_view line) {
+  bool read = ForEachLine("/proc/self/smaps", [&](std::string_view line) {
     constexpr std::string_view kAnonymous = "Anonymous:";
-    if (ParseMapping(line, mapping)) {
-      has_mapping = true;
-    } else if (has_mapping && line.starts_with(kAnonymous)) {
-      line.remove_prefix(kAnonymous.size());
-      line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-      classifier.Add(mapping, int64_t(TakeNumber(line, 10)) * 1024);
+    if (line.starts_with(kAnonymous)) {
+      line.remove_prefix(line.find_first_of("0123456789"));
+      int64_t kib = 0;
+      std::from_chars(line.data(), line.data() + line.size(), kib);
+      if (has_mapping) classifier.Add(mapping, kib * 1024);
       has_mapping = false;
+    } else if (Mapping next; ParseMapping(line, next)) {
+      mapping = next;
+      mapping.path = LastingName(next.path);
+      has_mapping = true;
     }
   });
   return read ? classifier.memory() : ResidentMemory{};
