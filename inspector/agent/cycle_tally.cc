@@ -241,7 +241,7 @@ void CycleTally::CountComponent(Row& row, ComponentId component) {
   uint64_t& bytes = component_bytes_[component];
   if (bytes == 0)
     for (NodeId member : Members(component))
-      bytes += ShallowSize(runtime_, walk_.object(member));
+      bytes += walk_.size(member);
   row.objects += Members(component).size();
   row.bytes += bytes;
 }

@@ -54,9 +54,7 @@ class Export {
          heap_.never,
          walk.first_edges(),
          walk.edges()},
-        [&](NodeId node) {
-          return ShallowSize(heap_.runtime, walk.object(node));
-        },
+        [&](NodeId node) { return walk.size(node); },
         [&](NodeId node) -> uint32_t {
           const PyObject* object = walk.object(node);
           if (IsImmortal(heap_.runtime, object)) return heap::kImmortalCount;
@@ -147,8 +145,8 @@ class Export {
     for (const Root& root : walk.roots())
       PutRoot(root.node, KindOf(root.kind), heap_.holders.NameOf(root));
     for (const FrameReference& reference : walk.frames().references) {
-      NodeId node = walk.Find(reference.object);
-      if (node == heap::kNoNode || walk.object(node) != reference.object ||
+      NodeId node = reference.node;
+      if (node == heap::kNoNode ||
           (walk.flags()[node] & heap::kHeldByFrame) == 0)
         continue;
       PutRoot(node, RecordedRoot::kFrame, heap_.holders.NameOf(reference));

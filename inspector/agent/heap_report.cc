@@ -200,10 +200,9 @@ void Analysis::CountTypes() {
     TypeRow& row = rows_[slot - 1];
     row.watched |= type.watched;
     row.is_builtin = type.is_builtin;
-    BlockBytes blocks = BlocksOf(runtime_, walk_.object(node));
-    uint64_t size = blocks.total();
-    bool floating = states_.of[node] == State::kFloating && !IsFrozen(node);
-    (floating ? totals_.floating : totals_.live) += blocks;
+    uint64_t size = walk_.size(node);
+    if (states_.of[node] == State::kFloating && !IsFrozen(node))
+      totals_.floating += BlocksOf(runtime_, walk_.object(node));
     ++row.count;
     row.bytes += size;
     totals_.bytes += size;
@@ -231,6 +230,8 @@ void Analysis::CountTypes() {
         break;
     }
   }
+  totals_.live = walk_.blocks();
+  totals_.live -= totals_.floating;
   std::sort(rows_.begin(), rows_.end(),
             [this](const TypeRow& a, const TypeRow& b) {
               if (a.bytes != b.bytes) return a.bytes > b.bytes;

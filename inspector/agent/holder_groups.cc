@@ -59,7 +59,7 @@ void HolderGroups::Run() {
     if (group_of_[node] == 0 || states_.of[node] == State::kFloating) continue;
     HolderGroup& group = groups_[group_of_[node] - 1];
     ++group.count;
-    group.bytes += ShallowSize(runtime_, walk_.object(node));
+    group.bytes += walk_.size(node);
   }
   std::erase_if(groups_, [](const HolderGroup& g) { return g.count == 0; });
   auto free = [](auto& column) {
@@ -99,10 +99,8 @@ void HolderGroups::PlaceStarts() {
   for (const Root& root : walk_.roots())
     if (is_new(root.node)) PutAtStart(root.node, holders_.StartName(root));
   for (const FrameReference& reference : walk_.frames().references) {
-    NodeId node = walk_.Find(reference.object);
-    if (!is_new(node) || walk_.object(node) != reference.object ||
-        states_.of[node] != State::kInFlight)
-      continue;
+    NodeId node = reference.node;
+    if (!is_new(node) || states_.of[node] != State::kInFlight) continue;
     PutAtStart(node, holders_.StartName(reference));
   }
   StringId from_c = strings_.Intern("held from C");
@@ -150,17 +148,25 @@ void HolderGroups::PutAtStart(NodeId node, StringId start) {
 
 void HolderGroups::Put(NodeId node, uint32_t parent, StringId name) {
   StringId type = types_[walk_.type(node)].name;
+  Found& found = found_[Mix(parent, type) % found_.size()];
+  if (name == 0 && found.parent == parent && found.type == type) {
+    group_of_[node] = found.group + 1;
+    return;
+  }
   uint32_t above = parent;
   for (int i = 0; i < kLookBack && (above & kStart) == 0; ++i) {
     const HolderGroup& group = groups_[above];
     bool is_start = (group.parent & kStart) != 0;
     if (group.type == type && group.name == name && !is_start) {
       group_of_[node] = above + 1;
+      if (name == 0) found = {parent, type, above};
       return;
     }
     above = group.parent;
   }
-  group_of_[node] = Find(node, parent, name) + 1;
+  uint32_t group = Find(node, parent, name);
+  group_of_[node] = group + 1;
+  if (name == 0) found = {parent, type, group};
 }
 
 uint32_t HolderGroups::Find(NodeId node, uint32_t parent, StringId name) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+
 #include "inspector/agent/holders.h"
 
 namespace inspector {
@@ -72,6 +74,13 @@ class HolderGroups {
   std::pmr::vector<uint32_t> slots_;     // Open addressing; group + 1.
   std::pmr::vector<uint32_t> group_of_;  // By node; group + 1, 0 = none yet.
   std::pmr::vector<uint8_t> weight_;     // By node; nodes below, up to kMuch.
+  /// Groups found last, of nodes without a name: neighbours are often alike.
+  struct Found {
+    uint32_t parent = kStart;
+    heap::StringId type = 0;
+    uint32_t group = 0;
+  };
+  std::array<Found, 1024> found_;
   heap::StringId modules_ = 0;
   uint64_t read_ = 0;
 };

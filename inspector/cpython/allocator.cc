@@ -25,7 +25,6 @@ namespace {
 constexpr ptrdiff_t kPoolUsed = 0;
 constexpr ptrdiff_t kPoolArena = 32;
 constexpr ptrdiff_t kPoolClass = 36;
-constexpr size_t kPoolHeader = 48;
 constexpr ptrdiff_t kArenaAddress = 0;
 constexpr ptrdiff_t kArenaNextPool = 8;
 constexpr ptrdiff_t kArenaFreePools = 16;
@@ -256,6 +255,14 @@ bool Allocator::IsInArena(uintptr_t address) const {
 
 bool Allocator::IsModuleData(uintptr_t address) const {
   return HoldsAll(modules_, address, 1);
+}
+
+uint32_t Allocator::BlocksIn(uintptr_t begin) const {
+  if (!IsInArena(begin) || !IsInArena(begin + kPoolBytes - 1)) return 0;
+  auto size_class =
+      Read<uint32_t>(reinterpret_cast<const char*>(begin), kPoolClass);
+  if (size_class >= kLargestBlock / kAlignment) return 0;
+  return (size_class + 1) * uint32_t{kAlignment};
 }
 
 // As _PyObject_DebugMallocStats counts (Objects/obmalloc.c).

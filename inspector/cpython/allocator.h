@@ -41,6 +41,12 @@ struct BlockBytes {
     fixed += other.fixed;
     return *this;
   }
+  BlockBytes& operator-=(const BlockBytes& other) {
+    pymalloc -= other.pymalloc;
+    malloc -= other.malloc;
+    fixed -= other.fixed;
+    return *this;
+  }
 };
 
 /// Where the interpreter's memory comes from (Objects/obmalloc.c, 3.11 … 3.14,
@@ -81,6 +87,12 @@ class Allocator {
   static constexpr size_t arena_size() { return kArenaBytes; }
   bool IsInArena(uintptr_t address) const;
 
+  /// The size of the blocks that the pool at `begin` is cut into, 16 to 512;
+  /// 0 if no such pool is there. `begin` is a multiple of a pool's size.
+  uint32_t BlocksIn(uintptr_t begin) const;
+  /// Bytes before the first block.
+  static constexpr uint32_t pool_header() { return kPoolHeader; }
+
   /// O(pools).
   PoolFigures Count() const;
 
@@ -91,6 +103,7 @@ class Allocator {
  private:
   static constexpr size_t kArenaBytes = size_t{1} << 20;
   static constexpr size_t kPoolBytes = size_t{1} << 14;
+  static constexpr size_t kPoolHeader = 48;
 
   bool IsModuleData(uintptr_t address) const;
 

@@ -160,12 +160,14 @@ StringId EdgeNamer::KeyOf(const PyObject* type) {
 void EdgeNamer::FindNamespaces() {
   const Layout& layout = *runtime_.layout;
   is_namespace_.resize(walk_.node_count(), 0);
-  auto mark = [this](const PyObject* dict) {
-    NodeId node = dict == nullptr ? heap::kNoNode : walk_.Find(dict);
-    if (node != heap::kNoNode && walk_.object(node) == dict)
-      is_namespace_[node] = 1;
-  };
+  heap::HeapGraph graph = walk_.graph();
   for (NodeId node = 0; node < walk_.node_count(); ++node) {
+    auto mark = [&](const PyObject* dict) {
+      if (dict == nullptr) return;
+      for (heap::Edge edge : graph.Referents(node))
+        if (walk_.object(edge.referent()) == dict)
+          is_namespace_[edge.referent()] = 1;
+    };
     const PyObject* object = walk_.object(node);
     const TypeInfo& type = types_[walk_.type(node)];
     switch (type.kind) {

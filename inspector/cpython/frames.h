@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "inspector/cpython/object.h"
+#include "inspector/graph/heap_graph.h"
 
 namespace inspector {
 
@@ -14,6 +15,7 @@ struct FrameReference {
   /// Found on an evaluation stack whose depth is unknown (3.11 … 3.13, in a C
   /// call): counts only where the object lacks an explanation.
   bool candidate = false;
+  heap::NodeId node = heap::kNoNode;  // Set by the walk, if it is in the graph.
 };
 
 struct RunningFrame {

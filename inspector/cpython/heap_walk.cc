@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "inspector/cpython/sizes.h"
-
 namespace inspector {
 
 using heap::Edge;
@@ -18,11 +16,12 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       types_(types),
       strings_(strings),
       arena_(arena),
-      index_(arena),
+      index_(runtime.allocator, arena),
       objects_(arena),
       type_ids_(arena),
-      referrers_(arena),
+      missing_(arena),
       flags_(arena),
+      sizes_(arena),
       first_edge_(arena),
       edges_(arena),
       frames_(&arena),
@@ -45,11 +44,8 @@ void HeapWalk::Run() {
   // counts are looked at when just those have been visited.
   TraverseUpTo(tracked_count());
   auto mark_roots = [this](NodeId end, uint8_t flag) {
-    for (NodeId node = 0; node < end; ++node) {
-      PyObject* object = objects_[node];
-      if (IsImmortal(runtime_, object) || RefCount(object) > referrers_[node])
-        flags_[node] |= flag;
-    }
+    for (NodeId node = 0; node < end; ++node)
+      if (missing_[node] > 0) flags_[node] |= flag;
   };
   mark_roots(tracked_count(), heap::kCollectorRoot);
   TraverseUpTo(frozen_end_);
@@ -69,6 +65,8 @@ void HeapWalk::Run() {
   ListModules();
   CountStackReferences();
   DrawUpAccount();
+  index_.Clear();
+  missing_.Clear();
 }
 
 void HeapWalk::AddList(const char* head) {
@@ -77,31 +75,84 @@ void HeapWalk::AddList(const char* head) {
     return reinterpret_cast<const char*>(Read<uintptr_t>(gc, 0) &
                                          ~uintptr_t{3});
   };
-  for (const char* gc = next(head); gc != head && gc != nullptr; gc = next(gc))
+  // Most objects follow each other in memory as in the list.
+  constexpr int kAhead = 512;
+  for (const char* gc = next(head); gc != head && gc != nullptr;
+       gc = next(gc)) {
+    __builtin_prefetch(gc + kAhead);
     FindOrAdd(reinterpret_cast<PyObject*>(const_cast<char*>(gc) + kGcHeadSize));
+  }
 }
 
 NodeId HeapWalk::FindOrAdd(PyObject* object) {
-  uint32_t& slot = index_.Slot(object);
-  if (slot != 0) return slot - 1;
+  NodeIndex::Place place = index_.PlaceOf(object);
+  NodeIndex::Entry entry = index_.Get(place, object);
+  return entry.node != heap::kNoNode ? entry.node : Add(object, place).node;
+}
+
+/// Edges to types and modules are cut, and so may be those to what refers to
+/// nothing: it lies on no cycle.
+NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
   NodeId node = node_count();
-  if (node + 1 >= heap::kNoNode) arena_.Exhaust();
-  slot = node + 1;
+  if (node == NodeIndex::kMostNodes) arena_.Exhaust();
+  TypeId id = types_.Find(TypeOf(object));
+  const TypeInfo& type = types_[id];
+  NodeIndex::Entry entry = {node, !type.refers ||
+                                      type.kind == TypeKind::kType ||
+                                      type.kind == TypeKind::kModule};
+  index_.Put(place, object, entry);
   objects_.push_back(object);
-  type_ids_.push_back(types_.Find(TypeOf(object)));
-  referrers_.push_back(0);
+  type_ids_.push_back(id);
+  if (IsImmortal(runtime_, object)) {
+    missing_.push_back(kUncounted);
+  } else {
+    int64_t count = RefCount(object);
+    missing_.push_back(int32_t(std::min<int64_t>(count, kMostCounted)));
+    account_.counted += uint64_t(count);
+  }
   flags_.push_back(0);
-  return node;
+  // Where it can have no other block, its pool tells its size.
+  bool known = place.block_bytes != 0 && place.offset == type.only_block_offset;
+  sizes_.push_back(uint16_t(known ? place.block_bytes : 0));
+  if (known)
+    blocks_.pymalloc += place.block_bytes;
+  else if (!type.refers)
+    Measure(node);
+  return entry;
+}
+
+void HeapWalk::Measure(NodeId node) {
+  BlockBytes blocks = BlocksOf(runtime_, objects_[node]);
+  blocks_ += blocks;
+  sizes_[node] =
+      static_cast<uint32_t>(std::min<uint64_t>(blocks.total(), kLargeSize));
 }
 
 void HeapWalk::TraverseUpTo(NodeId end) {
-  for (; next_ < end; ++next_) Traverse(next_);
+  // When an object is there, what most of them keep their references in.
+  constexpr NodeId kNear = 6;
+  constexpr NodeId kFar = 16;
+  auto type_of = [this](NodeId node) -> const TypeInfo& {
+    return types_[type_ids_[node]];
+  };
+  for (; next_ < end; ++next_) {
+    if (NodeId far = next_ + kFar; far < node_count() && type_of(far).refers)
+      __builtin_prefetch(objects_[far]);
+    if (NodeId near = next_ + kNear; near < node_count()) {
+      if (int field = type_of(near).buffer_field; field != 0)
+        __builtin_prefetch(ReadPointer(objects_[near], field));
+    }
+    first_edge_.push_back(static_cast<uint32_t>(edges_.size() + batched_));
+    if (type_of(next_).refers) Traverse(next_);
+  }
+  Resolve();
 }
 
 void HeapWalk::Traverse(NodeId node) {
-  first_edge_.push_back(static_cast<uint32_t>(edges_.size()));
+  if (edges_.size() > 0xfffffff0 - kBatch) arena_.Exhaust();
   const TypeInfo& type = types_[type_ids_[node]];
   PyObject* object = objects_[node];
+  if (sizes_[node] == 0) Measure(node);
   NativeReferences native = type.native;
   const Layout& layout = *runtime_.layout;
   if (native == NativeReferences::kDict &&
@@ -109,8 +160,8 @@ void HeapWalk::Traverse(NodeId node) {
     return;
   if (type.traverse == nullptr || !IsCollectable(runtime_, object))
     return VisitNative(node, native);
-  visited_ = object;
-  visited_kind_ = type.kind;
+  visited_is_cut_ =
+      type.kind == TypeKind::kModule || type.kind == TypeKind::kType;
   visited_cut_ = nullptr;
   if (type.kind == TypeKind::kFunction)
     visited_cut_ = ReadObject(object, layout.function_globals);
@@ -120,48 +171,75 @@ void HeapWalk::Traverse(NodeId node) {
   type.traverse(object, &HeapWalk::Visit, this);
   traversing_ = kNotTraversing;
   VisitNative(node, native);
-  if (edges_.size() > 0xfffffff0) arena_.Exhaust();
+}
+
+int HeapWalk::Visit(PyObject* referent, void* argument) noexcept {
+  auto& walk = *static_cast<HeapWalk*>(argument);
+  bool cut = walk.visited_is_cut_ || referent == walk.visited_cut_;
+  walk.Append(referent, cut ? kCut : 0);
+  return 0;
 }
 
 void HeapWalk::VisitNative(NodeId node, NativeReferences kind) {
   if (kind == NativeReferences::kNone) return;
   ForEachNativeReference(runtime_, objects_[node], kind,
                          [this](PyObject* referent, const ReferenceName&) {
-                           NodeId to = FindOrAdd(referent);
-                           if (counts_native_) ++referrers_[to];
-                           edges_.push_back(Edge::Native(to));
+                           Append(referent, kNative);
                          });
+}
+
+void HeapWalk::Append(PyObject* referent, uintptr_t marks) {
+  if (batched_ == kBatch) Resolve();
+  batch_[batched_++] = reinterpret_cast<uintptr_t>(referent) | marks;
+}
+
+/// Looks the batch up, in the order in which it was met. Each referent passes
+/// three stages, a fixed distance apart: its place in the index is fetched;
+/// then what its entry leads to; then it is counted, or added.
+void HeapWalk::Resolve() {
+  constexpr size_t kApart = 24;
+  size_t count = batched_;
+  batched_ = 0;
+  auto object = [this](size_t i) {
+    return reinterpret_cast<PyObject*>(batch_[i] & ~(kCut | kNative));
+  };
+  for (size_t step = 0; step < count + 2 * kApart; ++step) {
+    if (step < count) {
+      places_[step] = index_.PlaceOf(object(step));
+      __builtin_prefetch(places_[step].slot, 1);
+    }
+    if (size_t i = step - kApart; i < count) {
+      NodeIndex::Entry entry = index_.Get(places_[i], object(i));
+      if (entry.node == heap::kNoNode)
+        __builtin_prefetch(object(i));
+      else
+        __builtin_prefetch(&missing_[entry.node], 1);
+    }
+    if (size_t i = step - 2 * kApart; i < count) {
+      PyObject* referent = object(i);
+      NodeIndex::Entry entry = index_.Get(places_[i], referent);
+      if (entry.node == heap::kNoNode) entry = Add(referent, places_[i]);
+      bool native = (batch_[i] & kNative) != 0;
+      if (!native || counts_native_) --missing_[entry.node];
+      edges_.push_back(
+          native ? Edge::Native(entry.node)
+                 : Edge(entry.node, entry.mark || (batch_[i] & kCut) != 0));
+    }
+  }
 }
 
 void HeapWalk::CountNativeReferences(NodeId end) {
   size_t last = end < first_edge_.size() ? first_edge_[end] : edges_.size();
   for (size_t i = 0; i < last; ++i)
-    if (edges_[i].native()) ++referrers_[edges_[i].referent()];
-}
-
-bool HeapWalk::IsCut(PyObject* referent, TypeKind referent_kind) const {
-  return referent_kind == TypeKind::kType ||
-         referent_kind == TypeKind::kModule ||
-         visited_kind_ == TypeKind::kModule ||
-         visited_kind_ == TypeKind::kType || referent == visited_cut_;
-}
-
-int HeapWalk::Visit(PyObject* referent, void* argument) noexcept {
-  auto& walk = *static_cast<HeapWalk*>(argument);
-  NodeId node = walk.FindOrAdd(referent);
-  ++walk.referrers_[node];
-  walk.edges_.push_back(
-      Edge(node, walk.IsCut(referent, walk.types_[walk.type_ids_[node]].kind)));
-  return 0;
+    if (edges_[i].native()) --missing_[edges_[i].referent()];
 }
 
 void HeapWalk::CountFrameReferences() {
-  for (const FrameReference& reference : frames_.references) {
-    NodeId node = index_.Find(reference.object);
-    if (node == heap::kNoNode || objects_[node] != reference.object) continue;
-    bool unexplained = RefCount(reference.object) > referrers_[node];
-    if (reference.candidate && !unexplained) continue;
-    ++referrers_[node];
+  for (FrameReference& reference : frames_.references) {
+    NodeId node = reference.node = index_.Find(reference.object);
+    if (node == heap::kNoNode) continue;
+    if (reference.candidate && missing_[node] <= 0) continue;
+    --missing_[node];
     flags_[node] |= heap::kHeldByFrame;
   }
 }
@@ -198,12 +276,11 @@ void HeapWalk::CountStackReferences() {
     for (; at + 8 <= stack.end; at += 8) {
       auto* object = *reinterpret_cast<PyObject* const*>(at);
       NodeId node = index_.Find(object);
-      if (node == heap::kNoNode || objects_[node] != object ||
-          RefCount(object) <= referrers_[node] || !MayLiveOnStack(node))
+      if (node == heap::kNoNode || missing_[node] <= 0 || !MayLiveOnStack(node))
         continue;
-      ++referrers_[node];
+      --missing_[node];
       flags_[node] |= heap::kHeldByFrame;
-      frames_.references.push_back({object, frame, true});
+      frames_.references.push_back({object, frame, true, node});
     }
   }
 }
@@ -217,10 +294,10 @@ class HeapWalk::RootTaker : public RootVisitor {
   }
   void OnWord(const RootWord& word) override {
     NodeId node = walk_.index_.Find(word.object);
-    if (node == heap::kNoNode || walk_.objects_[node] != word.object ||
-        walk_.Unexplained(node) <= 0)
+    if (node == heap::kNoNode || walk_.IsUncounted(node) ||
+        walk_.missing_[node] <= 0)
       return;
-    ++walk_.referrers_[node];
+    --walk_.missing_[node];
     walk_.flags_[node] |= heap::kNamedRoot;
     walk_.roots_.push_back({node, word.kind, word.of});
   }
@@ -252,26 +329,15 @@ void HeapWalk::ListModules() {
   }
 }
 
-int64_t HeapWalk::Unexplained(NodeId node) const {
-  const PyObject* object = objects_[node];
-  if (IsImmortal(runtime_, object)) return 0;
-  return RefCount(object) - int64_t(referrers_[node]);
-}
-
 void HeapWalk::DrawUpAccount() {
+  account_.explained = account_.counted;
   for (NodeId node = 0; node < node_count(); ++node) {
-    PyObject* object = objects_[node];
-    if (IsImmortal(runtime_, object)) {
-      flags_[node] |= heap::kHeldOutside;
-      continue;
-    }
-    int64_t counted = RefCount(object);
-    int64_t found = referrers_[node];
-    account_.counted += uint64_t(counted);
-    account_.explained += uint64_t(std::min(counted, found));
-    if (counted == found) continue;
-    if (counted > found) flags_[node] |= heap::kHeldOutside;
-    account_.exceptions.push_back({node, counted - found});
+    int32_t missing = missing_[node];
+    if (missing == 0) continue;
+    if (missing > 0) flags_[node] |= heap::kHeldOutside;
+    if (IsUncounted(node)) continue;
+    if (missing > 0) account_.explained -= uint64_t(missing);
+    account_.exceptions.push_back({node, missing});
   }
 }
 
@@ -281,10 +347,19 @@ int HeapWalk::GenerationOf(NodeId node) const {
   return -1;
 }
 
+int64_t HeapWalk::Unexplained(NodeId node) const {
+  const auto& exceptions = account_.exceptions;
+  auto at =
+      std::lower_bound(exceptions.begin(), exceptions.end(), node,
+                       [](const Account::Exception& exception, NodeId wanted) {
+                         return exception.node < wanted;
+                       });
+  return at == exceptions.end() || at->node != node ? 0 : at->unexplained;
+}
+
 int HeapWalk::FrameHolding(NodeId node) const {
   for (const FrameReference& reference : frames_.references)
-    if (reference.object == objects_[node])
-      return static_cast<int>(reference.frame);
+    if (reference.node == node) return static_cast<int>(reference.frame);
   return -1;
 }
 

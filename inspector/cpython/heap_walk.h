@@ -3,6 +3,7 @@
 #include "inspector/cpython/frames.h"
 #include "inspector/cpython/node_index.h"
 #include "inspector/cpython/roots.h"
+#include "inspector/cpython/sizes.h"
 #include "inspector/cpython/thread_stacks.h"
 #include "inspector/cpython/type_table.h"
 #include "inspector/graph/heap_graph.h"
@@ -48,6 +49,8 @@ class HeapWalk {
            heap::StringTable& strings, heap::Arena& arena);
   HeapWalk(const HeapWalk&) = delete;
 
+  /// Once, before all else. What only the walk needs is given back at its end:
+  /// the index and the counts, 10 bytes for each object.
   void Run();
 
   /// Nodes: tracked ones by generation (youngest first), then frozen ones, then
@@ -79,9 +82,13 @@ class HeapWalk {
   }
   PyObject* object(heap::NodeId node) const { return objects_[node]; }
   TypeId type(heap::NodeId node) const { return type_ids_[node]; }
-  heap::NodeId Find(const PyObject* object) const {
-    return index_.Find(object);
+  /// ShallowSize of the node, as it was when the walk met it.
+  uint64_t size(heap::NodeId node) const {
+    uint16_t size = sizes_[node];
+    return size != kLargeSize ? size : ShallowSize(runtime_, objects_[node]);
   }
+  /// Of all nodes.
+  const BlockBytes& blocks() const { return blocks_; }
   std::span<const uint8_t> flags() const {
     return {flags_.data(), flags_.size()};
   }
@@ -90,7 +97,7 @@ class HeapWalk {
   /// The imported modules: values of sys.modules.
   std::span<const heap::NodeId> modules() const { return modules_; }
   /// References of the node that have no explanation; negative: more were found
-  /// than there are. Zero for immortal objects.
+  /// than there are. Zero for immortal objects. O(log exceptions).
   int64_t Unexplained(heap::NodeId node) const;
   const Account& account() const { return account_; }
   /// The frame that holds the node directly, or -1.
@@ -104,9 +111,17 @@ class HeapWalk {
   class RootTaker;
 
   heap::NodeId FindOrAdd(PyObject* object);
+  /// Immortal: nobody counts its references.
+  bool IsUncounted(heap::NodeId node) const {
+    return missing_[node] > kMostCounted;
+  }
+  NodeIndex::Entry Add(PyObject* object, NodeIndex::Place place);
   void AddList(const char* head);
   void Traverse(heap::NodeId node);
   void TraverseUpTo(heap::NodeId end);
+  void Measure(heap::NodeId node);
+  void Append(PyObject* referent, uintptr_t marks);
+  void Resolve();
   void VisitNative(heap::NodeId node, NativeReferences kind);
   void CountNativeReferences(heap::NodeId end);
   void CountFrameReferences();
@@ -115,7 +130,6 @@ class HeapWalk {
   void CountStackReferences();
   void DrawUpAccount();
   bool MayLiveOnStack(heap::NodeId node) const;
-  bool IsCut(PyObject* referent, TypeKind referent_kind) const;
   static int Visit(PyObject* referent, void* walk) noexcept;
 
   const Runtime& runtime_;
@@ -127,10 +141,17 @@ class HeapWalk {
   NodeIndex index_;
   heap::Column<PyObject*> objects_;
   heap::Column<TypeId> type_ids_;
-  heap::Column<uint32_t> referrers_;  // References found, by node.
+  /// By node: counted references that have not been found yet, as gc_refs in
+  /// CPython's collector; kUncounted and a little less for immortal objects.
+  static constexpr int32_t kUncounted = 0x7fffffff;
+  static constexpr int32_t kMostCounted = 0x3fffffff;
+  heap::Column<int32_t> missing_;
   heap::Column<uint8_t> flags_;
+  static constexpr uint16_t kLargeSize = 0xffff;
+  heap::Column<uint16_t> sizes_;  // Bytes, or kLargeSize.
   heap::Column<uint32_t> first_edge_;
   heap::Column<heap::Edge> edges_;
+  BlockBytes blocks_;
   RunningFrames frames_;
   std::pmr::vector<Root> roots_;
   std::pmr::vector<heap::NodeId> modules_;
@@ -142,11 +163,20 @@ class HeapWalk {
   heap::NodeId frozen_end_ = 0;
 
   // The object whose references are being visited.
-  PyObject* visited_ = nullptr;
-  TypeKind visited_kind_ = TypeKind::kOther;
+  bool visited_is_cut_ = false;      // With all its references.
   PyObject* visited_cut_ = nullptr;  // Its one referent that is cut by name.
   heap::NodeId next_ = 0;
   TypeId traversing_ = kNotTraversing;
+
+  // References met whose referents have not been looked up yet: addresses, with
+  // marks in the lowest bits. Looking up many at a time lets the memory that
+  // each one needs be fetched while others are worked on.
+  static constexpr size_t kBatch = 512;
+  static constexpr uintptr_t kCut = 1;
+  static constexpr uintptr_t kNative = 2;
+  uintptr_t batch_[kBatch];
+  NodeIndex::Place places_[kBatch];
+  size_t batched_ = 0;
 };
 
 }  // namespace inspector

@@ -192,6 +192,18 @@ uint64_t ShallowSize(const Runtime& runtime, const PyObject* object) {
   return BlocksOf(runtime, object).total();
 }
 
+bool MayHaveMoreBlocks(const Runtime& runtime, const PyObject* type) {
+  uint64_t flags = TypeFlags(runtime, type);
+  constexpr uint64_t kWithBuffers = kFlagUnicode | kFlagList | kFlagDict;
+  if ((flags & (kWithBuffers | kFlagType)) != 0) return true;
+  if ((flags & kFlagManagedDict) != 0 && runtime.layout->minor < 13)
+    return true;
+  for (const PyObject* base :
+       {runtime.type_set, runtime.type_frozenset, runtime.type_bytearray})
+    if (HasBase(runtime, type, base)) return true;
+  return false;
+}
+
 // A class made by Python code has its base's C struct and no more: what its
 // objects own is settled by the nearest type made in C, and the interpreter's
 // own types (those in `types`, in `weakref` and without a module's name) own

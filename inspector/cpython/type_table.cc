@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "inspector/cpython/sizes.h"
+
 namespace inspector {
 namespace {
 
@@ -69,11 +71,15 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   info.type = type;
   info.kind = KindOf(type);
   info.native = NativeOf(type, info.kind);
+  info.only_block_offset = OnlyBlockOffset(type);
+  info.buffer_field = BufferField(flags);
   info.is_heap_type = (flags & kFlagHeapType) != 0;
   if ((flags & kFlagHaveGc) != 0)
     info.traverse = Read<traverseproc>(type, layout.type_traverse);
   info.skipped = !skip_.empty() && IsSkipped(type);
   if (info.skipped) info.traverse = nullptr;
+  info.refers =
+      info.traverse != nullptr || info.native != NativeReferences::kNone;
   char buffer[kNameBytes];
   std::string_view name = NameOf(type, buffer, buffer + sizeof buffer);
   info.is_builtin = !info.is_heap_type || name.starts_with("builtins.");
@@ -82,6 +88,20 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   for (std::string_view wanted : watch_)
     info.watched = info.watched || IsNamed(type, wanted);
   return info;
+}
+
+uint32_t TypeTable::OnlyBlockOffset(const PyObject* type) const {
+  constexpr uint32_t kUnitBytes = 16;
+  if (MayHaveMoreBlocks(runtime_, type)) return 0;
+  return uint32_t(PreHeaderSize(runtime_, type)) / kUnitBytes + 1;
+}
+
+int TypeTable::BufferField(uint64_t flags) const {
+  const Layout& layout = *runtime_.layout;
+  if ((flags & kFlagList) != 0) return int(layout.list_items);
+  if ((flags & kFlagDict) != 0) return int(layout.dict_keys);
+  if ((flags & kFlagManagedDict) == 0) return 0;
+  return layout.minor == 11 ? layout.instance_values : layout.instance_dict;
 }
 
 /// A class made by Python code calls the tp_traverse of its base.

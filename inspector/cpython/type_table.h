@@ -23,11 +23,18 @@ using TypeId = uint32_t;
 
 struct TypeInfo {
   PyObject* type = nullptr;
-  traverseproc traverse = nullptr;  // Null: holds no references.
+  traverseproc traverse = nullptr;  // Null: names no references.
+  bool refers = false;              // Has references, of either kind.
   heap::StringId name = 0;          // module.qualname
   heap::StringId label = 0;         // The last part of it.
   TypeKind kind = TypeKind::kOther;
   NativeReferences native = NativeReferences::kNone;
+  /// Where most of these objects keep a pointer to their references, to fetch
+  /// ahead; 0: nowhere.
+  int buffer_field = 0;
+  /// Units of 16 bytes before the object in its block, plus one, if its objects
+  /// have no memory but that block; else 0.
+  uint32_t only_block_offset = 0;
   bool is_heap_type = false;
   bool is_builtin = false;  // Of the interpreter itself, not of any program.
   bool watched = false;     // It, or a class that it inherits from.
@@ -67,6 +74,8 @@ class TypeTable {
   TypeInfo Describe(PyObject* type);
   std::string_view NameOf(const PyObject* type, char* begin, char* end) const;
   TypeKind KindOf(const PyObject* type) const;
+  uint32_t OnlyBlockOffset(const PyObject* type) const;
+  int BufferField(uint64_t flags) const;
   NativeReferences NativeOf(const PyObject* type, TypeKind kind) const;
   bool IsSkipped(const PyObject* type) const;
   bool IsNamed(const PyObject* type, std::string_view wanted) const;

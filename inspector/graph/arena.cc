@@ -37,11 +37,24 @@ void Arena::Charge(uint64_t bytes) {
   Count(bytes);
 }
 
+void Arena::Discharge(void* begin, uint64_t bytes) {
+  madvise(begin, bytes, MADV_DONTNEED);
+  charged_bytes_ -= bytes;
+  used_bytes_ -= bytes;
+}
+
+void Arena::AskForLargePages(void* begin, size_t bytes) {
+  madvise(begin, bytes, MADV_HUGEPAGE);
+}
+
 void* Arena::Reserve(size_t bytes) {
   if (range_count_ == kMostRanges) Exhaust();
-  void* range = Map(bytes);
-  if (range != nullptr) ranges_[range_count_++] = {range, bytes};
-  return range;
+  size_t mapped = bytes + kLargePageBytes;
+  void* range = Map(mapped);
+  if (range == nullptr) return nullptr;
+  ranges_[range_count_++] = {range, mapped};
+  return reinterpret_cast<void*>(
+      RoundUp(reinterpret_cast<uintptr_t>(range), kLargePageBytes));
 }
 
 void Arena::ReleaseReserved() {
@@ -59,6 +72,7 @@ void* Arena::do_allocate(size_t bytes, size_t alignment) {
     Count(mapped);
     void* block = Map(mapped);
     if (block == nullptr) Exhaust();
+    if (mapped >= 2 * kLargePageBytes) AskForLargePages(block, mapped);
     return block;
   }
   size_t skipped = RoundUp(reinterpret_cast<uintptr_t>(chunk_), alignment) -

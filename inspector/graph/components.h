@@ -23,7 +23,7 @@ struct Components {
   ComponentId count() const { return static_cast<ComponentId>(size.size()); }
 };
 
-/// O(nodes + edges) time, at most 16 bytes per node of scratch (36 while its
+/// O(nodes + edges) time, at most 12 bytes per node of scratch (24 while its
 /// stacks double), no recursion.
 /// Components come in reverse topological order (referents first).
 Components FindComponents(const HeapGraph& graph,

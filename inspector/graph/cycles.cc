@@ -10,22 +10,25 @@ CycleFinder::CycleFinder(const HeapGraph& graph, const Components& components,
     : graph_(graph),
       components_(components),
       edge_budget_(edge_budget),
-      seen_in_round_(graph.node_count(), 0, memory),
-      referrer_(graph.node_count(), kNoNode, memory),
+      place_(static_cast<uint32_t*>(memory->allocate(
+          graph.node_count() * sizeof(uint32_t), alignof(uint32_t)))),
       referents_inside_(memory),
       queue_(memory),
+      referrers_(memory),
       closings_(memory),
       path_(memory) {}
 
+CycleFinder::~CycleFinder() {
+  queue_.get_allocator().resource()->deallocate(
+      place_, graph_.node_count() * sizeof(uint32_t), alignof(uint32_t));
+}
+
 void CycleFinder::ListReferentsInside(NodeId node) {
   referents_inside_.clear();
-  ++round_;
   for (Edge edge : graph_.Referents(node)) {
     NodeId referent = edge.referent();
-    if (!StaysInside(node, edge) || seen_in_round_[referent] == round_)
-      continue;
-    seen_in_round_[referent] = round_;
-    referents_inside_.push_back(referent);
+    if (StaysInside(node, edge) && !Has(referents_inside_, referent))
+      PutInto(referents_inside_, referent);
   }
 }
 
@@ -35,11 +38,10 @@ bool CycleFinder::Search(NodeId node, NodeId first) {
     closings_.push_back(node);
     return true;
   }
-  ++round_;
   queue_.clear();
-  queue_.push_back(first);
-  seen_in_round_[first] = round_;
-  referrer_[first] = node;
+  referrers_.clear();
+  PutInto(queue_, first);
+  referrers_.push_back(node);
   // Nodes of one distance stand together in the queue: [next, level_end).
   size_t next = 0;
   while (next < queue_.size()) {
@@ -55,10 +57,9 @@ bool CycleFinder::Search(NodeId node, NodeId first) {
         NodeId referent = edge.referent();
         if (referent == node) {
           closes = true;
-        } else if (seen_in_round_[referent] != round_) {
-          seen_in_round_[referent] = round_;
-          referrer_[referent] = current;
-          queue_.push_back(referent);
+        } else if (!Has(queue_, referent)) {
+          PutInto(queue_, referent);
+          referrers_.push_back(current);
         }
       }
       if (closes) closings_.push_back(current);
@@ -70,7 +71,8 @@ bool CycleFinder::Search(NodeId node, NodeId first) {
 
 std::span<const NodeId> CycleFinder::PathTo(NodeId node, NodeId closing) {
   path_.clear();
-  for (NodeId at = closing; at != node; at = referrer_[at]) path_.push_back(at);
+  for (NodeId at = closing; at != node; at = referrers_[place_[at]])
+    path_.push_back(at);
   path_.push_back(node);
   std::reverse(path_.begin(), path_.end());
   return path_;

@@ -21,6 +21,9 @@ class CycleFinder {
   /// what was left out is then counted in `skipped_nodes`.
   CycleFinder(const HeapGraph& graph, const Components& components,
               uint64_t edge_budget, std::pmr::memory_resource* memory);
+  CycleFinder(const CycleFinder&) = delete;
+  CycleFinder& operator=(const CycleFinder&) = delete;
+  ~CycleFinder();
 
   /// For every out-edge of `node` that stays in its component, calls
   /// `found(cycle)` with each cycle of the least length through that edge: the
@@ -52,16 +55,28 @@ class CycleFinder {
   /// Fills `closings_`; false when the budget is spent.
   bool Search(NodeId node, NodeId first);
   std::span<const NodeId> PathTo(NodeId node, NodeId closing);
+  /// Whether `list` has the node; every node put into it is noted in `place_`.
+  bool Has(const std::pmr::vector<NodeId>& list, NodeId node) const {
+    uint32_t place = place_[node];
+    return place < list.size() && list[place] == node;
+  }
+  void PutInto(std::pmr::vector<NodeId>& list, NodeId node) {
+    place_[node] = static_cast<uint32_t>(list.size());
+    list.push_back(node);
+  }
 
   const HeapGraph& graph_;
   const Components& components_;
   uint64_t edge_budget_;
   uint64_t skipped_nodes_ = 0;
-  uint32_t round_ = 0;
-  std::pmr::vector<uint32_t> seen_in_round_;  // By node.
-  std::pmr::vector<NodeId> referrer_;         // By node, in the search tree.
+  /// By node, where it is in the list of the moment. Never filled: what was
+  /// there before is told apart by looking into the list (Briggs and Torczon,
+  /// "An efficient representation for sparse sets", 1993), so that memory and
+  /// time go to nodes on cycles only.
+  uint32_t* place_;
   std::pmr::vector<NodeId> referents_inside_;
   std::pmr::vector<NodeId> queue_;
+  std::pmr::vector<NodeId> referrers_;  // Of the queue, in the search tree.
   std::pmr::vector<NodeId> closings_;
   std::pmr::vector<NodeId> path_;
 };

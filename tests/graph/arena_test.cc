@@ -305,9 +305,8 @@ TEST(Arena, ServesAllAlgorithmsWithoutTheHeap) {
 TEST(Arena, ServesAMillionNodesInBoundedMemory) {
   constexpr NodeId kMillion = 1'000'000;
   for (const OwnedGraph& graph : {NestedList(kMillion), LongCycle(kMillion)}) {
-    // By node 12 bytes at most for the result (`size` doubles, too) and 36 of
-    // scratch.
-    Arena arena(48 * kMillion + 2 * kMiB, ExitWithThree);
+    // By node 4 bytes for the result and 24 of scratch at most.
+    Arena arena(28 * kMillion + 2 * kMiB, ExitWithThree);
     {
       Components components = FindComponents(graph, &arena);
       EXPECT_EQ(components.of.size(), kMillion);
