@@ -58,8 +58,8 @@ class Export {
         [&](NodeId node) -> uint32_t {
           const PyObject* object = walk.object(node);
           if (IsImmortal(heap_.runtime, object)) return heap::kImmortalCount;
-          return static_cast<uint32_t>(
-              std::clamp<int64_t>(RefCount(object), 0, 0xfffffffe));
+          return static_cast<uint32_t>(std::clamp<int64_t>(
+              RefCount(heap_.runtime, object), 0, 0xfffffffe));
         },
         [&](NodeId node, auto put) {
           for (heap::EdgeName name : namer.NamesOf(node)) put(name);

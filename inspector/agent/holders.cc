@@ -115,8 +115,7 @@ StringId Holders::StartName(const Root& root) const {
 
 StringId Holders::StartName(const FrameReference& reference) {
   const RunningFrame& frame = walk_.frames().frames[reference.frame];
-  FunctionNames names =
-      labels_.NamesOf(ReadObject(frame.iframe, runtime_.layout->iframe_code));
+  FunctionNames names = labels_.NamesOf(CodeOf(*runtime_.layout, frame.iframe));
   Text text;
   text.Append(strings_.text(names.function)).Append(" (");
   text.Append(strings_.text(names.file)).Append(")");
@@ -167,7 +166,7 @@ bool Holders::AppendOutside(Text& text, NodeId node) const {
 bool Holders::AppendFrame(Text& text, const RunningFrame& frame,
                           const PyObject* object) {
   const Layout& layout = *runtime_.layout;
-  const PyObject* code = ReadObject(frame.iframe, layout.iframe_code);
+  const PyObject* code = CodeOf(layout, frame.iframe);
   FunctionNames names = labels_.NamesOf(code);
   text.Append("thread ").Append(int64_t(frame.native_thread_id));
   text.Append(", ").Append(strings_.text(names.function)).Append(" (");
@@ -179,14 +178,16 @@ bool Holders::AppendFrame(Text& text, const RunningFrame& frame,
 bool Holders::AppendLocal(Text& text, const RunningFrame& frame,
                           const PyObject* object) const {
   const Layout& layout = *runtime_.layout;
-  const PyObject* code = ReadObject(frame.iframe, layout.iframe_code);
+  const PyObject* code = CodeOf(layout, frame.iframe);
   const PyObject* locals = ReadObject(code, layout.code_locals_names);
   auto count = Read<int64_t>(locals, kObjectSize);
   for (int64_t i = 0; i < count; ++i) {
-    if (ReadObject(frame.iframe, layout.iframe_localsplus + 8 * i) != object)
+    if (ReadSlot(frame.iframe, layout.iframe_localsplus + 8 * i).object !=
+        object)
       continue;
     text.Append(": local ");
-    text.set_end(AppendText(layout, ReadObject(locals, kTupleItems + 8 * i),
+    text.set_end(AppendText(layout,
+                            ReadObject(locals, layout.tuple_items + 8 * i),
                             text.end(), text.limit()));
     return true;
   }

@@ -56,13 +56,17 @@ int LineOf(const Layout& layout, const PyObject* code, int instruction) {
   return -1;
 }
 
+PyObject* CodeOf(const Layout& layout, const char* iframe) {
+  return ReadSlot(iframe, layout.iframe_code).object;
+}
+
 PyObject* CodeOfFrame(const Layout& layout, const PyObject* frame) {
   const char* iframe = ReadPointer(frame, layout.frame_iframe);
-  return iframe == nullptr ? nullptr : ReadObject(iframe, layout.iframe_code);
+  return iframe == nullptr ? nullptr : CodeOf(layout, iframe);
 }
 
 int LineOfInterpreterFrame(const Layout& layout, const char* iframe) {
-  const PyObject* code = ReadObject(iframe, layout.iframe_code);
+  const PyObject* code = CodeOf(layout, iframe);
   if (code == nullptr) return -1;
   ptrdiff_t at =
       ReadPointer(iframe, layout.iframe_instruction) -
@@ -154,7 +158,7 @@ class CodeHash {
       AddTag('t');
       auto length = Read<int64_t>(object, kObjectSize);
       for (int64_t i = 0; i < length; ++i)
-        AddConstant(ReadObject(object, kTupleItems + 8 * i), level + 1);
+        AddConstant(ReadObject(object, layout.tuple_items + 8 * i), level + 1);
       return;
     }
     if ((flags & kFlagLong) != 0) {

@@ -13,10 +13,12 @@ namespace inspector {
 /// 3.11+. O(length of the table).
 int LineOf(const Layout& layout, const PyObject* code, int instruction);
 
+/// The code of an interpreter frame (the part that a running function uses).
+PyObject* CodeOf(const Layout& layout, const char* iframe);
+
 /// The code of a frame object, whether it runs or has returned; may be null.
 PyObject* CodeOfFrame(const Layout& layout, const PyObject* frame);
 int LineOfFrame(const Layout& layout, const PyObject* frame);
-/// The same of an interpreter frame (the part that a running function uses).
 int LineOfInterpreterFrame(const Layout& layout, const char* iframe);
 int LineOfTraceback(const Layout& layout, const PyObject* traceback);
 

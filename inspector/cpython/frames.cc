@@ -12,7 +12,7 @@ enum FrameOwner : char {
   kOwnedByThread = 0,
   kOwnedByGenerator = 1,
   kOwnedByFrameObject = 2,
-  kOwnedByCStack = 3,  // 3.12+: a shim, nothing in it.
+  kOwnedByInterpreter = 3,  // 3.12+, and 4 in 3.14: a shim, nothing in it.
 };
 
 class Finder {
@@ -28,7 +28,7 @@ class Finder {
     size_t first = found_.frames.size();
     for (int i = 0; iframe != nullptr && i < kMostFrames; ++i) {
       char owner = Read<char>(iframe, layout_.iframe_owner);
-      if (owner != kOwnedByCStack) AddFrame(id, iframe, owner);
+      if (owner < kOwnedByInterpreter) AddFrame(id, iframe, owner);
       iframe = ReadPointer(iframe, layout_.iframe_previous);
     }
     if (found_.frames.size() == first) return;
@@ -44,27 +44,32 @@ class Finder {
   void AddFrame(uint64_t thread_id, const char* iframe, char owner) {
     auto index = static_cast<uint32_t>(found_.frames.size());
     found_.frames.push_back({thread_id, iframe});
-    const PyObject* code = ReadObject(iframe, layout_.iframe_code);
-    int depth = Read<int>(iframe, layout_.iframe_stacktop);
+    const PyObject* code = CodeOf(layout_, iframe);
+    int64_t depth = UsedSlots(layout_, iframe);
     bool by_traverse = owner == kOwnedByGenerator;
     if (!by_traverse) {
-      Add(ReadObject(iframe, layout_.iframe_code), index);
-      Add(ReadObject(iframe, layout_.iframe_function), index);
+      AddSlot(iframe, layout_.iframe_code, index);
+      AddSlot(iframe, layout_.iframe_function, index);
       Add(ReadObject(iframe, layout_.iframe_locals), index);
       Add(ReadObject(iframe, layout_.iframe_object), index);
     }
     if (code == nullptr || (by_traverse && depth >= 0)) return;
     int locals = Read<int>(code, layout_.code_locals_count);
     int stack = Read<int>(code, layout_.code_stack_size);
-    int known = depth >= 0 ? depth : locals;
-    for (int i = 0; i < known; ++i) Add(SlotOf(iframe, i), index);
+    int64_t known = depth >= 0 ? depth : locals;
+    auto place = [this](int64_t i) {
+      return layout_.iframe_localsplus + 8 * size_t(i);
+    };
+    for (int64_t i = 0; i < known; ++i) AddSlot(iframe, place(i), index);
     if (depth >= 0) return;
-    for (int i = locals; i < locals + stack; ++i)
-      Add(SlotOf(iframe, i), index, /*candidate=*/true);
+    for (int64_t i = locals; i < locals + stack; ++i)
+      AddSlot(iframe, place(i), index, /*candidate=*/true);
   }
 
-  PyObject* SlotOf(const char* iframe, int index) const {
-    return ReadObject(iframe, layout_.iframe_localsplus + 8 * index);
+  void AddSlot(const char* iframe, size_t offset, uint32_t frame,
+               bool candidate = false) {
+    FrameSlot slot = ReadSlot(iframe, ptrdiff_t(offset));
+    if (slot.counted) Add(slot.object, frame, candidate);
   }
 
   void Add(PyObject* object, uint32_t frame, bool candidate = false) {

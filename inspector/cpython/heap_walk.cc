@@ -106,7 +106,7 @@ NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
   if (IsImmortal(runtime_, object)) {
     missing_.push_back(kUncounted);
   } else {
-    int64_t count = RefCount(object);
+    int64_t count = RefCount(runtime_, object);
     missing_.push_back(int32_t(std::min<int64_t>(count, kMostCounted)));
     account_.counted += uint64_t(count);
   }
@@ -154,6 +154,7 @@ void HeapWalk::Traverse(NodeId node) {
   PyObject* object = objects_[node];
   if (sizes_[node] == 0) Measure(node);
   NativeReferences native = type.native;
+  bool is_generator = type.is_generator;
   const Layout& layout = *runtime_.layout;
   if (native == NativeReferences::kDict &&
       IsInternedTable(EntriesOfDict(layout, object)))
@@ -170,6 +171,12 @@ void HeapWalk::Traverse(NodeId node) {
   traversing_ = type_ids_[node];
   type.traverse(object, &HeapWalk::Visit, this);
   traversing_ = kNotTraversing;
+  // The collector does not subtract them (Python/gc.c, _PyGC_VisitStackRef).
+  if (is_generator)
+    ForEachUncounted(layout, object, [this](PyObject* referent) {
+      Resolve();
+      ++missing_[index_.Find(referent)];
+    });
   VisitNative(node, native);
 }
 

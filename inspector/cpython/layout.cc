@@ -1,5 +1,7 @@
 #include "inspector/cpython/layout.h"
 
+#include <span>
+
 namespace inspector {
 namespace {
 
@@ -14,6 +16,7 @@ constexpr Layout k311 = {
     .gc_collecting = 176,
     .gc_long_lived_total = 200,
     .gc_long_lived_pending = 208,
+    .gc_collecting_published = 0,
     .gc_generation_size = 24,
     .gc_threshold = 16,
     .thread_native_id = 160,
@@ -21,6 +24,7 @@ constexpr Layout k311 = {
     .thread_exc_state = 320,
     .thread_exception = 104,
     .thread_frame = 56,
+    .thread_end = 320,
     .frame_behind_cframe = true,
     .cframe_current_frame = 8,
     .iframe_code = 32,
@@ -30,6 +34,7 @@ constexpr Layout k311 = {
     .iframe_locals = 24,
     .iframe_instruction = 56,
     .iframe_stacktop = 64,
+    .iframe_has_stack_pointer = false,
     .iframe_owner = 69,
     .iframe_localsplus = 72,
     .frame_back = 16,
@@ -89,12 +94,15 @@ constexpr Layout k311 = {
     .set_small_table = 64,
     .list_items = 24,
     .list_allocated = 32,
+    .tuple_items = 24,
     .long_has_tag = false,
     .ascii_size = 48,
     .compact_size = 72,
     .compact_utf8_length = 48,
     .generator_iframe = 80,
+    .generator_state = 75,
     .has_immortals = false,
+    .has_narrow_counts = false,
 };
 
 constexpr Layout Make312() {
@@ -104,6 +112,7 @@ constexpr Layout Make312() {
   row.thread_exc_info = 104;
   row.thread_exc_state = 256;
   row.thread_exception = 96;
+  row.thread_end = 256;
   row.cframe_current_frame = 0;
   row.iframe_code = 0;
   row.iframe_function = 16;
@@ -124,6 +133,7 @@ constexpr Layout Make312() {
   row.compact_size = 56;
   row.compact_utf8_length = 40;
   row.generator_iframe = 72;
+  row.generator_state = 67;
   row.has_immortals = true;
   return row;
 }
@@ -136,6 +146,7 @@ constexpr Layout Make313() {
   row.thread_exc_state = 256;
   row.thread_exception = 112;
   row.thread_frame = 72;
+  row.thread_end = 320;  // asyncio_running_loop of _PyThreadStateImpl is last.
   row.frame_behind_cframe = false;
   row.code_instructions = 200;
   row.heap_type_size = 928;
@@ -143,8 +154,84 @@ constexpr Layout Make313() {
   return row;
 }
 
+/// 3.14.5 and later: the collector before it was another one.
+constexpr Layout Make314() {
+  Layout row = Make313();
+  row.minor = 14;
+  row.gc_permanent = 72;
+  row.gc_stats = 96;
+  row.gc_collecting = 168;
+  row.gc_long_lived_total = 216;
+  row.gc_long_lived_pending = 224;
+  row.thread_end = 880;  // asyncio_running_task
+  row.iframe_owner = 74;
+  row.iframe_has_stack_pointer = true;
+  row.iframe_localsplus = 80;
+  row.code_instructions = 208;
+  row.heap_type_size = 936;
+  row.tuple_items = 32;
+  row.has_narrow_counts = true;
+  return row;
+}
+
 constexpr Layout k312 = Make312();
 constexpr Layout k313 = Make313();
+constexpr Layout k314 = Make314();
+
+/// A word of _Py_DebugOffsets, counted from its start, and what it tells.
+/// The struct is the same within a minor version (Doc/howto/remote_debugging).
+struct PublishedOffset {
+  size_t word;
+  size_t Layout::*field;
+};
+
+// Include/internal/pycore_runtime.h, 3.13.
+constexpr PublishedOffset k313Offsets[] = {
+    {23, &Layout::thread_frame},       {25, &Layout::thread_native_id},
+    {29, &Layout::iframe_previous},    {30, &Layout::iframe_code},
+    {31, &Layout::iframe_instruction}, {32, &Layout::iframe_localsplus},
+    {33, &Layout::iframe_owner},       {35, &Layout::code_filename},
+    {37, &Layout::code_qualname},      {38, &Layout::code_line_table},
+    {39, &Layout::code_first_line},    {41, &Layout::code_locals_names},
+    {43, &Layout::code_instructions},  {47, &Layout::type_name},
+    {49, &Layout::type_flags},         {51, &Layout::tuple_items},
+    {54, &Layout::list_items},         {57, &Layout::dict_keys},
+    {58, &Layout::dict_values},        {70, &Layout::ascii_size},
+};
+
+// Include/internal/pycore_debug_offsets.h, 3.14.
+constexpr PublishedOffset k314Offsets[] = {
+    {26, &Layout::thread_frame},       {28, &Layout::thread_native_id},
+    {32, &Layout::iframe_previous},    {33, &Layout::iframe_code},
+    {34, &Layout::iframe_instruction}, {35, &Layout::iframe_localsplus},
+    {36, &Layout::iframe_owner},       {37, &Layout::iframe_stacktop},
+    {40, &Layout::code_filename},      {42, &Layout::code_qualname},
+    {43, &Layout::code_line_table},    {44, &Layout::code_first_line},
+    {46, &Layout::code_locals_names},  {48, &Layout::code_instructions},
+    {53, &Layout::type_name},          {55, &Layout::type_flags},
+    {57, &Layout::tuple_items},        {60, &Layout::list_items},
+    {64, &Layout::set_table},          {65, &Layout::set_mask},
+    {67, &Layout::dict_keys},          {68, &Layout::dict_values},
+    {80, &Layout::ascii_size},         {85, &Layout::generator_iframe},
+    {86, &Layout::generator_state},
+};
+
+struct PublishedTable {
+  std::span<const PublishedOffset> offsets;
+  size_t interpreter_gc;  // The words of PyInterpreterState.gc and, in that, of
+  size_t gc_collecting;   // `collecting`.
+};
+
+PublishedTable PublishedBy(int minor) {
+  switch (minor) {
+    case 13:
+      return {k313Offsets, 10, 72};
+    case 14:
+      return {k314Offsets, 11, 82};
+    default:
+      return {};
+  }
+}
 
 }  // namespace
 
@@ -156,9 +243,30 @@ const Layout* LayoutRow(int minor) {
       return &k312;
     case 13:
       return &k313;
+    case 14:
+      return &k314;
     default:
       return nullptr;
   }
+}
+
+bool TakePublishedOffsets(const void* py_runtime, uint64_t version,
+                          Layout& layout) {
+  PublishedTable table = PublishedBy(layout.minor);
+  if (table.offsets.empty()) return true;
+  auto word = [py_runtime](size_t index) {
+    return Read<uint64_t>(py_runtime, ptrdiff_t(8 * index));
+  };
+  constexpr uint64_t kMost = 1 << 20;  // No struct is as large.
+  bool is_ours = std::memcmp(py_runtime, "xdebugpy", 8) == 0 &&
+                 word(1) == version && word(2) == 0;  // With the GIL.
+  for (const PublishedOffset& offset : table.offsets) {
+    is_ours = is_ours && word(offset.word) < kMost;
+    if (is_ours) layout.*offset.field = word(offset.word);
+  }
+  layout.gc_collecting_published =
+      int(word(table.interpreter_gc) + word(table.gc_collecting));
+  return is_ours;
 }
 
 }  // namespace inspector

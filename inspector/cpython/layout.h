@@ -7,10 +7,11 @@
 namespace inspector {
 
 /// Where CPython keeps what it has: byte offsets on x86-64, GIL builds, from
-/// the headers of 3.11.2, 3.11.7, 3.12.1, 3.13.0 (Include/cpython,
-/// Include/internal). One row per minor version. No row is believed: see
-/// `FindLayout`, which compares each field with what the interpreter says of
-/// itself.
+/// the headers of 3.11.2, 3.11.7, 3.12.1, 3.13.0, 3.13.15 and 3.14.8
+/// (Include/cpython, Include/internal). One row per minor version, corrected
+/// from 3.13 on by what the interpreter publishes of itself. No row is
+/// believed: see `FindRuntime`, which compares each field with what the
+/// interpreter answers.
 struct Layout {
   int minor;
 
@@ -22,8 +23,9 @@ struct Layout {
   int gc_collecting;
   int gc_long_lived_total;
   int gc_long_lived_pending;
-  size_t gc_generation_size;  // sizeof(struct gc_generation).
-  size_t gc_threshold;        // In a generation; its count is 4 further.
+  int gc_collecting_published;  // From the interpreter; 0: not told.
+  size_t gc_generation_size;    // sizeof(struct gc_generation).
+  size_t gc_threshold;          // In a generation; its count is 4 further.
 
   // PyThreadState.
   size_t thread_native_id;
@@ -31,6 +33,7 @@ struct Layout {
   size_t thread_exc_state;   // The bottom _PyErr_StackItem, in place.
   size_t thread_exception;   // current_exception, 3.11: curexc_value.
   size_t thread_frame;       // current_frame, before 3.13: cframe.
+  size_t thread_end;         // Of what may refer to objects.
   bool frame_behind_cframe;  // thread_frame leads to a _PyCFrame first.
   size_t cframe_current_frame;
 
@@ -41,7 +44,8 @@ struct Layout {
   size_t iframe_object;  // frame_obj
   size_t iframe_locals;  // f_locals
   size_t iframe_instruction;
-  size_t iframe_stacktop;
+  size_t iframe_stacktop;  // int, -1 in a C call; 3.14+: stackpointer.
+  bool iframe_has_stack_pointer;
   size_t iframe_owner;
   size_t iframe_localsplus;
 
@@ -110,12 +114,13 @@ struct Layout {
   size_t function_code;
   size_t function_module;
 
-  // PySetObject, PyListObject, PyLongObject, PyASCIIObject.
+  // PySetObject, PyListObject, PyTupleObject, PyLongObject, PyASCIIObject.
   size_t set_mask;
   size_t set_table;
   size_t set_small_table;
   size_t list_items;
   size_t list_allocated;
+  size_t tuple_items;
   bool long_has_tag;  // 3.12+: lv_tag >> 3 digits; before: |ob_size|.
   size_t ascii_size;
   size_t compact_size;
@@ -123,8 +128,10 @@ struct Layout {
 
   // PyGenObject.
   size_t generator_iframe;
+  size_t generator_state;  // int8_t gi_frame_state
 
-  bool has_immortals;  // 3.12+: bit 31 of the reference count.
+  bool has_immortals;      // 3.12+: bit 31 of the reference count.
+  bool has_narrow_counts;  // 3.14+: 32 bits, flags behind them.
 };
 
 /// Words that all supported versions keep in the same place.
@@ -135,13 +142,12 @@ inline constexpr size_t kFirstField = 16;
 inline constexpr size_t kGcHeadSize = 16;
 inline constexpr size_t kUnicodeLength = 16;
 inline constexpr size_t kUnicodeState = 32;
-inline constexpr size_t kTupleItems = 24;
 inline constexpr size_t kTypeDealloc = 48;
 inline constexpr size_t kBytesData = 32;
 inline constexpr size_t kModuleName = 48;    // md_name
 inline constexpr size_t kDateTimeZone = 40;  // PyDateTime_DateTime::tzinfo
 
-/// Type flags (Include/object.h, the same in 3.11 … 3.13).
+/// Type flags (Include/object.h, the same in 3.11 … 3.14).
 inline constexpr uint64_t kFlagManagedWeakref = 1 << 3;  // 3.12+
 inline constexpr uint64_t kFlagManagedDict = 1 << 4;
 inline constexpr uint64_t kFlagInlineValues = 1 << 2;  // 3.13+
@@ -169,5 +175,12 @@ inline const char* ReadPointer(const void* base, ptrdiff_t offset) {
 
 /// The rows, one per minor version; null for a version we do not know.
 const Layout* LayoutRow(int minor);
+
+/// Puts the offsets that the interpreter publishes at the start of `_PyRuntime`
+/// (_Py_DebugOffsets: 3.13 and later) in place of the row's. `version`: what
+/// Py_Version says. Returns false if a version that has them does not show
+/// them, or shows those of another build.
+bool TakePublishedOffsets(const void* py_runtime, uint64_t version,
+                          Layout& layout);
 
 }  // namespace inspector

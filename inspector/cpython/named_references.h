@@ -59,8 +59,9 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
         ReadObject(code, ptrdiff_t(layout.code_locals_names));
     auto count = Read<int64_t>(names, kObjectSize);
     for (int64_t i = 0; i < count && !stopped; ++i)
-      tell(ReadObject(iframe, ptrdiff_t(layout.iframe_localsplus) + 8 * i),
-           {Form::kLocal, nullptr, ReadObject(names, kTupleItems + 8 * i), 0});
+      tell(ReadSlot(iframe, ptrdiff_t(layout.iframe_localsplus) + 8 * i).object,
+           {Form::kLocal, nullptr,
+            ReadObject(names, ptrdiff_t(layout.tuple_items) + 8 * i), 0});
     if (!stopped)
       tell(ReadObject(iframe, ptrdiff_t(layout.iframe_locals)),
            ReferenceName::Field(".f_locals"));
@@ -74,7 +75,7 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
              type == runtime.type_async_generator) {
     const char* iframe =
         reinterpret_cast<const char*>(object) + layout.generator_iframe;
-    locals(iframe, ReadObject(iframe, ptrdiff_t(layout.iframe_code)));
+    locals(iframe, CodeOf(layout, iframe));
   } else if (type == runtime.type_traceback) {
     field(layout.traceback_next, ".tb_next");
     field(layout.traceback_frame, ".tb_frame");
@@ -117,7 +118,7 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
     items(ReadPointer(object, ptrdiff_t(layout.list_items)),
           Read<int64_t>(object, kObjectSize));
   } else if ((flags & kFlagTuple) != 0) {
-    items(reinterpret_cast<const char*>(object) + kTupleItems,
+    items(reinterpret_cast<const char*>(object) + layout.tuple_items,
           Read<int64_t>(object, kObjectSize));
   } else if ((flags & kFlagException) != 0) {
     field(layout.exception_args, ".args");

@@ -19,7 +19,7 @@ inline uint64_t TypeFlags(const Runtime& runtime, const PyObject* type) {
   return Read<uint64_t>(type, runtime.layout->type_flags);
 }
 
-/// Include/object.h: _Py_IsImmortal, 3.12 and 3.13. 3.11 has static data only
+/// Include/refcount.h: _Py_IsImmortal, 3.12 … 3.14. 3.11 has static data only
 /// that starts at _PyObject_IMMORTAL_REFCNT, and counts from there.
 inline bool IsImmortal(const Runtime& runtime, const PyObject* object) {
   if (runtime.layout->has_immortals)
@@ -28,8 +28,25 @@ inline bool IsImmortal(const Runtime& runtime, const PyObject* object) {
   return Read<int64_t>(object, kObjectRefCount) > kStatic311 / 2;
 }
 
-inline int64_t RefCount(const PyObject* object) {
+/// Py_REFCNT. From 3.14 on the word's upper half holds flags.
+inline int64_t RefCount(const Runtime& runtime, const PyObject* object) {
+  if (runtime.layout->has_narrow_counts)
+    return Read<uint32_t>(object, kObjectRefCount);
   return Read<int64_t>(object, kObjectRefCount);
+}
+
+/// A reference as a frame keeps it (Include/internal/pycore_stackref.h, 3.14):
+/// bit 0 set says that it is not counted, being borrowed from a place that
+/// outlives it or leading to an immortal object; bits 0 and 1 a number; 1 alone
+/// nothing. Before, frames kept plain pointers, which read the same.
+struct FrameSlot {
+  PyObject* object = nullptr;
+  bool counted = true;
+};
+inline FrameSlot ReadSlot(const void* base, ptrdiff_t offset) {
+  auto word = Read<uintptr_t>(base, offset);
+  if ((word & 3) == 3) return {};
+  return {reinterpret_cast<PyObject*>(word & ~uintptr_t{1}), (word & 1) == 0};
 }
 
 /// True if `type` is `base` or inherits from it by first bases (what C layouts

@@ -44,15 +44,14 @@ class Scan {
     }
   }
 
-  /// The fields up to the bottom of the exception stack, which are there in
-  /// every version. The main thread's state may lie inside the interpreter's.
+  /// The main thread's state may lie inside the interpreter's.
   void Threads() {
     const Layout& layout = *runtime_.layout;
     void* thread = runtime_.thread_head(runtime_.interpreter);
     for (int i = 0; thread != nullptr && i < kMostThreads; ++i) {
       auto begin = reinterpret_cast<uintptr_t>(thread);
       auto id = Read<uint64_t>(thread, ptrdiff_t(layout.thread_native_id));
-      Words({begin, begin + layout.thread_exc_state},
+      Words({begin, begin + layout.thread_end},
             {nullptr, RootKind::kThread, static_cast<uint32_t>(id)});
       thread = runtime_.thread_next(thread);
     }
@@ -62,12 +61,51 @@ class Scan {
     return (address & 7) == 0 && HoldsAll(writable_, address, bytes);
   }
 
-  /// Include/internal/pycore_atexit.h, 3.11 … 3.13: an array of pointers to
-  /// {func, args, kwargs}, its length, its capacity. Where it is differs; it is
-  /// the one that names a function of ours. 3.14 has a list.
+  /// Where the interpreter keeps them differs; it is the place that names a
+  /// function of ours.
   void ExitFunctions() {
-    constexpr int kMost = 1 << 16;
     if (runtime_.exit_function == nullptr) return;
+    if (runtime_.layout->minor >= 14)
+      ListOfExitFunctions();
+    else
+      ArrayOfExitFunctions();
+  }
+
+  /// Include/internal/pycore_interp_structs.h, 3.14: a list of tuples (func,
+  /// args, kwargs), the last one registered first.
+  void ListOfExitFunctions() {
+    const Layout& layout = *runtime_.layout;
+    // The flags of its type; 0 for a word that leads to no object.
+    auto flags_of = [&](const PyObject* word) -> uint64_t {
+      auto address = reinterpret_cast<uintptr_t>(word);
+      if (address < lowest_ || address > highest_ ||
+          !IsWritable(address, layout.list_allocated))
+        return 0;
+      const PyObject* type = TypeOf(word);
+      return IsWritable(reinterpret_cast<uintptr_t>(type), layout.type_mro)
+                 ? TypeFlags(runtime_, type)
+                 : 0;
+    };
+    for (uintptr_t at = interpreter_.begin; at + 8 <= interpreter_.end;
+         at += 8) {
+      const PyObject* list = ReadObject(reinterpret_cast<const void*>(at), 0);
+      if ((flags_of(list) & kFlagList) == 0) continue;
+      const char* items = ReadPointer(list, ptrdiff_t(layout.list_items));
+      auto count = Read<int64_t>(list, kObjectSize);
+      for (int64_t i = 0; i < count; ++i) {
+        const PyObject* tuple = ReadObject(items, 8 * i);
+        if ((flags_of(tuple) & kFlagTuple) == 0) break;
+        if (ReadObject(tuple, ptrdiff_t(layout.tuple_items)) ==
+            runtime_.exit_function)
+          return Words({at, at + 8}, {nullptr, RootKind::kAtExit, 0});
+      }
+    }
+  }
+
+  /// Include/internal/pycore_atexit.h, 3.11 … 3.13: an array of pointers to
+  /// {func, args, kwargs}, its length, its capacity.
+  void ArrayOfExitFunctions() {
+    constexpr int kMost = 1 << 16;
     for (uintptr_t at = interpreter_.begin; at + 16 <= interpreter_.end;
          at += 8) {
       auto state = reinterpret_cast<const void*>(at);

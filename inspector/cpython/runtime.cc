@@ -11,8 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "inspector/cpython/code.h"
-#include "inspector/cpython/object.h"
+#include "inspector/cpython/frames.h"
 #include "inspector/cpython/py_ref.h"
 #include "inspector/cpython/sizes.h"
 
@@ -83,12 +82,13 @@ PyRef Import(const char* name) {
 /// false, and `failed_` says which field, at the first difference.
 class Verifier {
  public:
-  explicit Verifier(Runtime& runtime)
-      : runtime_(runtime), layout_(*runtime.layout) {}
+  /// `layout` is the row of this version, to be made this interpreter's.
+  Verifier(Runtime& runtime, Layout& layout)
+      : runtime_(runtime), layout_(layout) {}
 
   bool All() {
-    return Symbols() && Generations() && Types() && Texts() && Dicts() &&
-           Probe() && Instances() && Threads() && Sizes();
+    return Symbols() && Published() && Generations() && Types() && Texts() &&
+           Dicts() && Probe() && Instances() && Threads() && Sizes();
   }
   const std::string& failed() const { return failed_; }
 
@@ -122,6 +122,11 @@ class Verifier {
         static_cast<const char*>(runtime_.interpreter) - runtime_.state;
     return Check(distance >= 0 && size_t(distance) < runtime_.state_size,
                  "_PyRuntime");
+  }
+
+  bool Published() {
+    return Check(TakePublishedOffsets(runtime_.state, Py_Version, layout_),
+                 "_Py_DebugOffsets");
   }
 
   /// The list heads, thresholds, counts and statistics of the collector.
@@ -177,8 +182,13 @@ class Verifier {
           return false;
       }
     }
-    return Check(Read<int>(runtime_.generation0,
-                           layout_.gc_collecting + shift) == 0,
+    const char* collecting =
+        runtime_.generation0 + layout_.gc_collecting + shift;
+    bool is_published =
+        layout_.gc_collecting_published == 0 ||
+        collecting == static_cast<const char*>(runtime_.interpreter) +
+                          layout_.gc_collecting_published;
+    return Check(is_published && Read<int>(collecting, 0) == 0,
                  "gc.collecting") &&
            Check(Read<int64_t>(runtime_.generation0,
                                layout_.gc_long_lived_total + shift) >= 0,
@@ -317,9 +327,11 @@ class Verifier {
     PyObject* generator = PyTuple_GetItem(makers, 0);
     const char* iframe =
         reinterpret_cast<const char*>(generator) + layout_.generator_iframe;
-    return Check(ReadObject(iframe, layout_.iframe_code) ==
-                     Attribute(generator, "gi_code").get(),
-                 "gi_iframe");
+    return Check(
+               CodeOf(layout_, iframe) == Attribute(generator, "gi_code").get(),
+               "gi_iframe") &&
+           Check(Read<int8_t>(generator, layout_.generator_state) < 0,
+                 "gi_frame_state");
   }
 
   bool FunctionAndCode(const PyRef& names) {
@@ -423,21 +435,29 @@ class Verifier {
     PyRef back = Attribute(frame, "f_back");
     if (iframe == nullptr || !frame || !code || !back) return false;
     const char* previous = ReadPointer(iframe, layout_.iframe_previous);
-    return ReadObject(iframe, layout_.iframe_code) == code.get() &&
-           TypeOf(ReadObject(iframe, layout_.iframe_function)) ==
+    return CodeOf(layout_, iframe) == code.get() &&
+           TypeOf(ReadSlot(iframe, layout_.iframe_function).object) ==
                runtime_.type_function &&
            ReadObject(iframe, layout_.iframe_object) == frame.get() &&
            Read<char>(iframe, layout_.iframe_owner) == 0 &&
-           Read<int>(iframe, layout_.iframe_stacktop) == -1 &&
+           IsInCall(iframe, code.get()) &&
            LineOfInterpreterFrame(layout_, iframe) ==
                Number(Attribute(frame, "f_lineno")) &&
            previous != nullptr &&
-           ReadObject(previous, layout_.iframe_code) ==
-               Attribute(back, "f_code").get() &&
+           CodeOf(layout_, previous) == Attribute(back, "f_code").get() &&
            // Its second argument, `second`, is the text 'constant'.
            TextEquals(layout_,
-                      ReadObject(iframe, layout_.iframe_localsplus + 8),
+                      ReadSlot(iframe, layout_.iframe_localsplus + 8).object,
                       "constant");
+  }
+
+  /// Inside a call in C: the depth of the stack is unknown, or exact (3.14+).
+  bool IsInCall(const char* iframe, const PyObject* code) {
+    int64_t slots = UsedSlots(layout_, iframe);
+    if (!layout_.iframe_has_stack_pointer) return slots == -1;
+    int locals = Read<int>(code, layout_.code_locals_count);
+    return slots >= locals &&
+           slots <= locals + Read<int>(code, layout_.code_stack_size);
   }
 
   const char* CurrentFrame(void* thread) {
@@ -508,7 +528,7 @@ class Verifier {
   }
 
   Runtime& runtime_;
-  const Layout& layout_;
+  Layout& layout_;
   std::string failed_;
   bool witnessed_ = false;
   PyMethodDef witness_method_ = {"witness", Witness, METH_NOARGS, nullptr};
@@ -522,23 +542,30 @@ std::string VersionText() {
 }  // namespace
 
 std::string FindRuntime(Runtime& runtime) {
+  // The hook says the same of what cannot load us.
+  constexpr char kSupported[] =
+      " is not supported; release builds of CPython 3.11, 3.12, 3.13 and 3.14 "
+      "(3.14.5 and later) with the GIL are";
   runtime.version = VersionText();
-  runtime.layout =
+  const std::string name = "CPython " + runtime.version;
+  const Layout* row =
       Py_Version >> 24 == 3 ? LayoutRow((Py_Version >> 16) & 0xff) : nullptr;
-  constexpr char kSupported[] = "CPython 3.11, 3.12 and 3.13 are supported";
-  if (runtime.layout == nullptr)
-    return "CPython " + runtime.version + " is not known; " + kSupported;
+  // Before 3.14.5 the collector was incremental: other lists, other marks.
+  constexpr unsigned long k314 = 0x030e0000;
+  constexpr unsigned long k3145 = 0x030e0500;
+  bool is_incremental = Py_Version >= k314 && Py_Version < k3145;
+  if (row == nullptr || is_incremental) return name + kSupported;
   PyRef sys = Import("sys");
   PyRef flags = Attribute(sys, "abiflags");
   if (flags && PyUnicode_FindChar(flags.get(), 't', 0, 8, 1) >= 0)
-    return "CPython " + runtime.version +
-           " is a free-threaded build; builds with the GIL are supported";
+    return name + " without the GIL" + kSupported;
   runtime.build = Attribute(sys, "gettotalrefcount") ? "debug" : "release";
-  if (runtime.build == "debug")
-    return "CPython " + runtime.version +
-           " is a debug build; release builds are supported";
+  if (runtime.build == "debug") return name + ", a debug build," + kSupported;
   runtime.interpreter = PyInterpreterState_Get();
-  Verifier verifier(runtime);
+  static Layout layout;  // Not in `runtime`, which is copied.
+  layout = *row;
+  runtime.layout = &layout;
+  Verifier verifier(runtime, layout);
   if (verifier.All()) {
     static auto* allocator = new Allocator;
     allocator->Find();
@@ -546,10 +573,9 @@ std::string FindRuntime(Runtime& runtime) {
     return {};
   }
   PyErr_Clear();
-  return "CPython " + runtime.version + " differs from what is known of 3." +
-         std::to_string(runtime.layout->minor) + " at '" + verifier.failed() +
-         "', so nothing of it can be read; " + kSupported +
-         " in upstream and Debian builds";
+  return name + " differs from other builds of 3." +
+         std::to_string(layout.minor) + " at '" + verifier.failed() +
+         "', so it" + kSupported;
 }
 
 }  // namespace inspector

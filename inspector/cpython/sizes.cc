@@ -105,8 +105,7 @@ uint64_t OwnSize(const Runtime& runtime, const PyObject* object,
       type == runtime.type_async_generator) {
     const char* iframe =
         reinterpret_cast<const char*>(object) + layout.generator_iframe;
-    return basic +
-           8 * FrameSlots(layout, ReadObject(iframe, layout.iframe_code));
+    return basic + 8 * FrameSlots(layout, CodeOf(layout, iframe));
   }
   int64_t item = Read<int64_t>(type, layout.type_item_size);
   if (item > 0) basic += item * std::abs(Read<int64_t>(object, kObjectSize));

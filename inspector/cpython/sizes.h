@@ -20,8 +20,8 @@ BlockBytes BlocksOf(const Runtime& runtime, const PyObject* object);
 /// The sum of BlocksOf.
 uint64_t ShallowSize(const Runtime& runtime, const PyObject* object);
 
-/// Whether an object of the type can have other blocks than its own, among those
-/// that BlocksOf knows of.
+/// Whether an object of the type can have other blocks than its own, among
+/// those that BlocksOf knows of.
 bool MayHaveMoreBlocks(const Runtime& runtime, const PyObject* type);
 
 /// Whether the type was made by a C extension whose objects may own memory that

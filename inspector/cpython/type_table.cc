@@ -73,6 +73,9 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   info.native = NativeOf(type, info.kind);
   info.only_block_offset = OnlyBlockOffset(type);
   info.buffer_field = BufferField(flags);
+  info.is_generator = type == runtime_.type_generator ||
+                      type == runtime_.type_coroutine ||
+                      type == runtime_.type_async_generator;
   info.is_heap_type = (flags & kFlagHeapType) != 0;
   if ((flags & kFlagHaveGc) != 0)
     info.traverse = Read<traverseproc>(type, layout.type_traverse);

@@ -35,6 +35,7 @@ struct TypeInfo {
   /// Units of 16 bytes before the object in its block, plus one, if its objects
   /// have no memory but that block; else 0.
   uint32_t only_block_offset = 0;
+  bool is_generator = false;  // Or coroutine, or asynchronous generator.
   bool is_heap_type = false;
   bool is_builtin = false;  // Of the interpreter itself, not of any program.
   bool watched = false;     // It, or a class that it inherits from.
@@ -84,8 +85,9 @@ class TypeTable {
     const PyObject* mro = ReadObject(type, runtime_.layout->type_mro);
     if (mro == nullptr) return;
     auto length = Read<int64_t>(mro, kObjectSize);
+    auto items = static_cast<ptrdiff_t>(runtime_.layout->tuple_items);
     for (int64_t i = 0; i < length; ++i) {
-      const PyObject* base = ReadObject(mro, kTupleItems + 8 * i);
+      const PyObject* base = ReadObject(mro, items + 8 * i);
       if ((TypeFlags(runtime_, TypeOf(base)) & kFlagType) == 0) continue;
       char buffer[kNameBytes];
       if (!visit(NameOf(base, buffer, buffer + sizeof buffer))) return;

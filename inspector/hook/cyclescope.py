@@ -70,18 +70,28 @@ def _inspector():
     found = sys.modules.get("_cyclescope")
     if found is not None:
         return found
-    version = sys.version_info
-    if sys.implementation.name != "cpython" or not (
-        (3, 11) <= version[:2] <= (3, 13)
-    ):
+    # Those that cannot load the compiled part; it refuses others in the same
+    # words (runtime.cc, FindRuntime).
+    name = sys.implementation.name.replace("cpython", "CPython")
+    free_threaded = "t" in getattr(sys, "abiflags", "")
+    if name != "CPython" or sys.version_info < (3, 11) or free_threaded:
         raise RuntimeError(
-            "%s %d.%d is not supported; CPython 3.11, 3.12 and 3.13 are"
-            % (sys.implementation.name, version[0], version[1])
+            "%s %d.%d.%d%s is not supported; release builds of CPython 3.11, "
+            "3.12, 3.13 and 3.14 (3.14.5 and later) with the GIL are"
+            % (name, *sys.version_info[:3], " without the GIL" * free_threaded)
         )
-    if "t" in getattr(sys, "abiflags", ""):
+    try:
+        return _load()
+    except ImportError as error:
+        if "subinterpreters" in str(error):
+            raise
         raise RuntimeError(
-            "free-threaded builds are not supported; builds with the GIL are"
+            "the inspector cannot be loaded (%s); it needs x86-64 Linux with "
+            "glibc 2.34 or later" % error
         )
+
+
+def _load():
     if _folder in sys.path:
         import _cyclescope
 

@@ -7,7 +7,9 @@ import os
 import pathlib
 import subprocess
 
-SUPPORTED = [(3, 11), (3, 12), (3, 13)]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SUPPORTED = [(3, 11), (3, 12), (3, 13), (3, 14)]
+FIRST_WITH_GENERATIONS = (3, 14, 5)  # Of 3.14.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +39,17 @@ def _version(path):
 
 @functools.cache
 def found():
-    """Debian's, then pyenv's; a path that several names lead to counts once."""
+    """Debian's, pyenv's, those of other suites that `make pythons` has fetched.
+
+    A path that several names lead to counts once.
+    """
     candidates = [(path, "debian") for path in sorted(glob.glob("/usr/bin/python3.*[0-9]"))]
     root = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
     candidates += [
         (path, "pyenv") for path in sorted(glob.glob(root + "/versions/*/bin/python"))
     ]
+    for path in sorted(ROOT.glob("build/pythons/*/usr/bin/python3.*[0-9]")):
+        candidates.append((str(path), path.parents[2].name))
     pythons, seen = [], set()
     for path, origin in candidates:
         real = pathlib.Path(path).resolve()
@@ -53,13 +60,18 @@ def found():
     return pythons
 
 
+def _is_supported(version):
+    is_incremental = (3, 14) <= version < FIRST_WITH_GENERATIONS
+    return version[:2] in SUPPORTED and not is_incremental
+
+
 def supported():
-    return [python for python in found() if python.version[:2] in SUPPORTED]
+    return [python for python in found() if _is_supported(python.version)]
 
 
 def unsupported():
     return [
         python
         for python in found()
-        if python.version[:2] not in SUPPORTED and python.version[0] >= 3
+        if not _is_supported(python.version) and python.version[0] >= 3
     ]
