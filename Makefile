@@ -9,14 +9,18 @@ PACKAGES := \
     libgtest-dev libgmock-dev python3-dev \
     python3 python3-venv patch file tar gzip procps
 TEST_PACKAGES := $(PACKAGES) binutils chromium
+BENCH_PACKAGES := $(PACKAGES) libbenchmark-dev util-linux
 FORMAT_PACKAGES := $(PACKAGES) clang-format clang-tidy
 
-# The Python environments: name, then the locked requirements of each.
-ENVIRONMENTS := before published-fixes moto tests
+# The Python environments: name, then the locked requirements of each. Tests
+# need all but the last.
+TEST_ENVIRONMENTS := before published-fixes moto tests
+ENVIRONMENTS := $(TEST_ENVIRONMENTS) bench
 before_LOCK := fixtures/ccx/requirements-before.txt
 published-fixes_LOCK := fixtures/ccx/requirements-published-fixes.txt
 moto_LOCK := fixtures/platform/requirements-moto.txt
 tests_LOCK := tests/requirements.txt
+bench_LOCK := tests/bench/requirements.txt
 
 PYTHON := /usr/bin/python3
 CMAKE_ARGS := -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
@@ -25,19 +29,22 @@ DEMO_ARGS ?=
 DEMO = build/release/bin/cyclescope demo \
     $(if $(findstring --output,$(DEMO_ARGS)),,--output build/demo) $(DEMO_ARGS)
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test build format clean lock packages test-packages \
-    format-packages
+.PHONY: help demo test bench build format clean lock packages test-packages \
+    bench-packages format-packages
 
 help:
 	@echo 'make demo    show cycles, memory and verdict on the real service'
 	@echo '             (DEMO_ARGS="--archives 40" passes arguments on)'
 	@echo 'make test    run every test'
+	@echo 'make bench   time the inspector beside its peers'
+	@echo '             (BENCH_ARGS=--quick: beside gc.collect alone, 2 minutes)'
 	@echo 'make build   compile into build/release'
 	@echo 'make format  format the sources and check them with clang-tidy'
 	@echo 'make lock    pin the Python packages anew'
@@ -47,7 +54,7 @@ demo: build environment-before environment-published-fixes environment-moto
 	@echo 'demo: running $(DEMO)'
 	@$(DEMO)
 
-test: test-packages build $(ENVIRONMENTS:%=environment-%)
+test: test-packages build $(TEST_ENVIRONMENTS:%=environment-%)
 	@echo 'test: C++ tests, waiting for ctest (seconds)'
 	@ctest --test-dir build/release -j$(JOBS) --output-on-failure
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
@@ -68,6 +75,10 @@ test: test-packages build $(ENVIRONMENTS:%=environment-%)
 	fi
 	@echo 'test: live processes and the demo path, waiting for pytest (minutes)'
 	@build/venvs/tests/bin/python -m pytest tests $(PYTEST_ARGS)
+
+bench: bench-packages build environment-bench
+	@build/venvs/bench/bin/python tests/bench/inspector_speed.py \
+	    --build build/release $(BENCH_ARGS)
 
 build: packages
 	@echo 'build: compiling into build/release, waiting for cmake and ninja'
@@ -91,7 +102,8 @@ clean:
 define install
 	@command -v dpkg-query >/dev/null || { echo 'make: this is no Debian;' \
 	    'install the equivalents of these packages and run make with' \
-	    'PACKAGES= TEST_PACKAGES= FORMAT_PACKAGES=: $(1)' >&2; exit 1; }
+	    'PACKAGES= TEST_PACKAGES= BENCH_PACKAGES= FORMAT_PACKAGES=:' \
+	    '$(1)' >&2; exit 1; }
 	@missing=$$(comm -23 <(printf '%s\n' $(1) | sort -u) \
 	    <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) \
 	        2>/dev/null | sed -n 's/^installed //p' | sort -u) | xargs); \
@@ -118,6 +130,9 @@ packages:
 
 test-packages:
 	$(if $(strip $(TEST_PACKAGES)),$(call install,$(TEST_PACKAGES)))
+
+bench-packages:
+	$(if $(strip $(BENCH_PACKAGES)),$(call install,$(BENCH_PACKAGES)))
 
 format-packages:
 	$(if $(strip $(FORMAT_PACKAGES)),$(call install,$(FORMAT_PACKAGES)))

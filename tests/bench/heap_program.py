@@ -2,51 +2,78 @@
 
     python heap_program.py OBJECTS
 
-Says `ready`, then answers each line on stdin with one JSON object: `collect`
-and `clone` time what the interpreter and the kernel do, the names of peers what
-those do with the same heap. Times are seconds, sizes bytes.
+Says `ready`, then answers each line on stdin, `NAME [TIMES]`, with one JSON
+object: `collect` and `clone` time what the interpreter and the kernel do, the
+names of peers what those do with the same heap. Times are seconds, sizes bytes.
 """
 
-import collections
 import ctypes
 import gc
 import json
 import os
+import random
 import resource
 import sys
 import time
 
+# What one session and its share of requests come to, see Session; measured.
+TRACKED_PER_SESSION = 18.1
+
 
 class Request:
-    def __init__(self, number, parent):
+    def __init__(self, number, session):
         self.number = number
         self.path = "/archives/%d" % number
-        self.headers = {"x-request-id": "%032x" % number, "size": number * 3}
-        self.parts = [float(number), (number, self.path)]
-        self.parent = parent
+        self.headers = {"x-request-id": "%032x" % number, "accept": ["json", number]}
+        self.session = session
+        self.parts = (float(number), [number, self.path])
+        self.hook = None
 
 
 class Slotted:
-    __slots__ = ("request", "next")
+    __slots__ = ("request", "weight")
 
-    def __init__(self, request, following):
+    def __init__(self, request):
         self.request = request
-        self.next = following
+        self.weight = request.number / 7
+
+
+class Session:
+    """Two requests, a closure over one of them, an error with its traceback now
+    and then; every other session lies on a cycle through its requests."""
+
+    def __init__(self, number):
+        self.name = "session-%d" % number
+        self.requests = [Request(2 * number, None), Request(2 * number + 1, None)]
+        self.by_path = {request.path: Slotted(request) for request in self.requests}
+        first = self.requests[0]
+        self.requests[1].hook = lambda: first.number
+        if number % 2 == 0:
+            for request in self.requests:
+                request.session = self
+        if number % 20 == 0:
+            try:
+                raise ValueError(self.name)
+            except ValueError as error:
+                self.error = error
 
 
 def build(objects):
-    """About `objects` tracked ones: instances, dicts, lists, tuples, closures,
-    a cycle in every tenth request."""
-    requests, following = collections.deque(), None
-    per_request = 4.5
-    for number in range(int(objects / per_request)):
-        request = Request(number, following)
-        if number % 10 == 0:
-            request.headers["self"] = request
-            request.callback = lambda request=request: request
-        following = Slotted(request, following if number % 50 else None)
-        requests.append(following)
-    return requests
+    """Sessions by name. A third is replaced once, so that, as in a service that
+    has run for a while, neighbours in memory are no neighbours in the graph."""
+    count = max(1, int(objects / TRACKED_PER_SESSION))
+    sessions = {}
+    for number in range(count):
+        sessions["s%d" % number] = Session(number)
+    chance = random.Random(1)
+    for number in chance.sample(range(count), count // 3):
+        sessions["s%d" % number] = None
+        other = "s%d" % chance.randrange(count)
+        sessions[other] = Session(number)
+    for name, session in sessions.items():
+        if session is None:
+            sessions[name] = Session(len(name))
+    return sessions
 
 
 def peak():
@@ -62,6 +89,8 @@ def timed(call):
 
 
 def collect():
+    # The first one pays for pages that a copy of the process has left shared.
+    gc.collect()
     return timed(gc.collect)
 
 
@@ -69,6 +98,7 @@ def clone():
     """The bare system call, with the GIL held, as the inspector makes it."""
     syscall = ctypes.PyDLL(None).syscall
     sys_clone, wait_all = 56, 0x40000000  # x86-64; __WALL
+    gc.collect()
     start = time.perf_counter()
     child = syscall(sys_clone, 0, 0, 0, 0, 0)
     if child == 0:
@@ -108,14 +138,13 @@ def main():
     gc.collect()
     print("ready", flush=True)
     for line in sys.stdin:
-        name = line.strip()
+        name, times = (line.split() + ["1"])[:2]
         before = peak()
         try:
-            seconds = globals()[name]()
-            answer = {"seconds": seconds, "extra_bytes": peak() - before}
+            answer = {"seconds": [globals()[name]() for _ in range(int(times))]}
+            answer["extra_bytes"] = peak() - before
         except Exception as error:  # A peer that fails is a result, too.
             answer = {"error": "%s: %s" % (type(error).__name__, error)}
-        answer["tracked"] = len(gc.get_objects()) if name == "collect" else None
         print(json.dumps(answer), flush=True)
     del heap
 
