@@ -44,7 +44,7 @@ help:
 	@echo '             (DEMO_ARGS="--archives 40" passes arguments on)'
 	@echo 'make test    run every test'
 	@echo 'make bench   time the inspector beside its peers'
-	@echo '             (BENCH_ARGS=--quick: beside gc.collect alone, 2 minutes)'
+	@echo '             (BENCH_ARGS=--quick: beside gc.collect() alone, a minute)'
 	@echo 'make build   compile into build/release'
 	@echo 'make format  format the sources and check them with clang-tidy'
 	@echo 'make lock    pin the Python packages anew'
