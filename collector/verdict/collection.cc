@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "collector/verdict/cycles.h"
@@ -43,6 +44,73 @@ std::optional<double> RateBetweenFullCollections(const ServiceRun& service,
   }
   if (rates.empty()) return std::nullopt;
   return Median(std::move(rates));
+}
+
+bool CollectorIsOff(const json& report) {
+  return At(report, "gc/enabled") == false ||
+         NumberAt(report, "gc/thresholds/0") == 0;
+}
+
+/// What passed between the snapshots.
+struct Pace {
+  double turns = 0;  // Collections of any generation.
+  double units = 0;
+  double seconds = 0;
+  double gen1_collections = 0;  // These two without the intervals in which a
+  double survivors = 0;         // full collection came.
+
+  std::optional<double> SecondsFor(double some_units) const {
+    if (units <= 0) return std::nullopt;
+    return some_units * seconds / units;
+  }
+};
+
+/// Over the intervals in which the service worked, if it counts units; the
+/// first, in which it warms up, is left out where there are others.
+Pace PaceOf(const std::vector<const SnapshotAtUnits*>& snapshots) {
+  Pace pace;
+  bool has_units = snapshots.back()->units > snapshots.front()->units;
+  size_t intervals = 0;
+  for (size_t i = 1; i < snapshots.size(); ++i) {
+    const SnapshotAtUnits& before = *snapshots[i - 1];
+    const SnapshotAtUnits& after = *snapshots[i];
+    if (has_units && after.units <= before.units) continue;
+    if (++intervals == 2) pace = Pace();
+    auto grown = [&](const char* path) {
+      auto low = NumberAt(before.report, path);
+      auto high = NumberAt(after.report, path);
+      return low && high ? *high - *low : 0;
+    };
+    double young = grown("gc/stats/0/collections");
+    double middle = grown("gc/stats/1/collections");
+    double full = grown("gc/stats/2/collections");
+    pace.turns += young + middle + full;
+    // And how far the next turn has come.
+    if (auto threshold = NumberAt(after.report, "gc/thresholds/0"))
+      pace.turns += grown("gc/counts/0") / (*threshold + 1);
+    pace.units += static_cast<double>(after.units - before.units);
+    pace.seconds +=
+        static_cast<double>(after.elapsed_ms - before.elapsed_ms) / 1000;
+    if (full > 0) continue;
+    pace.gen1_collections += middle;
+    pace.survivors += grown("gc/long_lived_pending");
+  }
+  return pace;
+}
+
+/// What survives one collection of the middle generation; where no interval
+/// tells, what has since a full one. Nothing if nothing does.
+std::optional<double> SurvivorsPerCollection(
+    const Pace& pace, const std::vector<const SnapshotAtUnits*>& snapshots) {
+  if (pace.survivors > 0 && pace.gen1_collections > 0)
+    return pace.survivors / pace.gen1_collections;
+  for (size_t i = snapshots.size(); i-- > 0;) {
+    auto survivors = NumberAt(snapshots[i]->report, "gc/long_lived_pending");
+    auto collections = NumberAt(snapshots[i]->report, "gc/counts/2");
+    if (survivors && collections && *survivors > 0 && *collections > 0)
+      return *survivors / *collections;
+  }
+  return std::nullopt;
 }
 
 /// Units between two full collections on average; nothing if there were fewer
@@ -161,14 +229,22 @@ std::string Sentence(const json& figures, const json& report,
     text += ", bound unknown)";
   if (never && *never > 0 && !off)
     text += fmt::format(", {} cycles will never be taken", Count(*never));
+  auto next_units = number("units_to_full_collection");
+  auto next_seconds = number("seconds_to_full_collection");
+  std::string time = next_seconds ? Duration(*next_seconds / 3600) : "";
   if (off)
     text += "; next full collection: never";
-  else if (auto next = number("units_to_full_collection"))
-    text +=
-        fmt::format("; next full collection in about {}", Units(*next, unit));
+  else if (next_units)
+    text += fmt::format("; next full collection in about {}{}",
+                        Units(*next_units, unit),
+                        next_seconds ? ", " + time + " at this pace" : "");
+  else if (next_seconds)
+    text += "; next full collection in about " + time + " at this pace";
   else
     text += "; when the next full collection comes is not known (" +
             TextAt(figures, "full_collection_reason") + ")";
+  if (auto took = number("full_collection_ms"))
+    text += fmt::format(" (the last one took {} ms)", Figure(*took));
   return text + ".";
 }
 
@@ -182,45 +258,49 @@ std::optional<double> FullCollectionsUntil(const SnapshotAtUnits& snapshot) {
 
 FullCollection NextFullCollection(const ServiceRun& service) {
   const auto snapshots = Readable(service);
-  if (snapshots.empty()) return {std::nullopt, "there is no snapshot"};
+  if (snapshots.empty()) return {{}, {}, "there is no snapshot"};
   const json& last = snapshots.back()->report;
-  if (At(last, "gc/enabled") == false)
-    return {std::nullopt, "the collector is off"};
+  if (CollectorIsOff(last)) return {{}, {}, "the collector is off"};
   auto survivors = NumberAt(last, "gc/full_collection/needs_survivors");
   auto collections =
       NumberAt(last, "gc/full_collection/needs_gen1_collections");
-  if (!survivors || !collections)
-    return {std::nullopt, ReasonIn(last, "gc.full_collection")};
+  auto threshold0 = NumberAt(last, "gc/thresholds/0");
+  auto threshold1 = NumberAt(last, "gc/thresholds/1");
+  auto count0 = NumberAt(last, "gc/counts/0");
+  auto count1 = NumberAt(last, "gc/counts/1");
+  if (!survivors || !collections || !threshold0 || !threshold1 || !count0 ||
+      !count1)
+    return {{}, {}, ReasonIn(last, "gc.full_collection")};
 
-  // Where they come so often that no interval is without one, their usual
-  // distance says it.
-  const auto distance = UnitsPerFullCollection(snapshots);
-  double in_units = 0;
+  const Pace pace = PaceOf(snapshots);
+  double needed = *collections;  // Of the middle generation.
   if (*survivors > 0) {
-    auto rate = RateBetweenFullCollections(service, "gc/long_lived_pending");
-    if (rate && *rate > 0)
-      in_units = *survivors / *rate;
-    else if (distance)
-      return {distance, ""};
-    else
-      return {std::nullopt,
+    auto each = SurvivorsPerCollection(pace, snapshots);
+    if (!each) {
+      // Where the program itself collects, its usual distance says it.
+      if (auto distance = UnitsPerFullCollection(snapshots))
+        return {distance, pace.SecondsFor(*distance), ""};
+      return {{},
+              {},
               fmt::format("{} more objects must survive first, and between the "
                           "snapshots none did",
                           Count(*survivors))};
+    }
+    needed = std::max(needed, std::ceil(*survivors / *each));
   }
-  if (*collections > 0) {
-    auto rate = GrowthPerUnit(snapshots, {"gc/stats/1/collections"});
-    if (rate && *rate > 0)
-      in_units = std::max(in_units, *collections / *rate);
-    else if (distance)
-      return {distance, ""};
-    else
-      return {std::nullopt,
-              fmt::format("{} more collections of the middle generation must "
-                          "come first, and between the snapshots none came",
-                          Count(*collections))};
-  }
-  return {in_units, ""};
+  double turns = 1 - std::min(1.0, *count0 / (*threshold0 + 1));
+  if (needed > 0) turns += needed * (*threshold1 + 2) - *count1;
+  if (pace.turns <= 0)
+    return {{},
+            {},
+            fmt::format("{} more collections of the middle generation must "
+                        "come first, and between the snapshots no generation "
+                        "was collected",
+                        Count(needed))};
+  FullCollection next;
+  next.in_seconds = turns / pace.turns * pace.seconds;
+  if (pace.units > 0) next.in_units = turns / pace.turns * pace.units;
+  return next;
 }
 
 json CollectionFigures(const ServiceRun& service, const std::string& unit) {
@@ -234,6 +314,8 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
                   {"pinned_growth", nullptr},
                   {"never", nullptr},
                   {"units_to_full_collection", nullptr},
+                  {"seconds_to_full_collection", nullptr},
+                  {"full_collection_ms", nullptr},
                   {"units", nullptr},
                   {"collector_on", nullptr},
                   {"full_collection_reason", nullptr},
@@ -249,6 +331,7 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
   const SnapshotAtUnits& last = *snapshots.back();
   figures["units"] = last.units - first.units;
   figures["collector_on"] = At(last.report, "gc/enabled");
+  if (CollectorIsOff(last.report)) figures["collector_on"] = false;
 
   auto taken_first = TakenUntil(first), taken_last = TakenUntil(last);
   auto floating_first = NumberAt(first.report, "heap/floating_objects");
@@ -269,7 +352,10 @@ json CollectionFigures(const ServiceRun& service, const std::string& unit) {
 
   FullCollection next = NextFullCollection(service);
   figures["units_to_full_collection"] = OrNull(next.in_units);
-  if (!next.in_units) figures["full_collection_reason"] = next.reason;
+  figures["seconds_to_full_collection"] = OrNull(next.in_seconds);
+  if (!next.reason.empty()) figures["full_collection_reason"] = next.reason;
+  figures["full_collection_ms"] =
+      OrNull(NumberAt(last.report, "gc/full_collection/last_ms"));
   auto bytes = NumberAt(last.report, "heap/floating_bytes");
   figures["floating_bytes"] = OrNull(bytes);
   std::optional<double> most;

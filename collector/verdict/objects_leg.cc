@@ -351,7 +351,7 @@ json JudgeObjects(const ServiceRun& service, const std::string& unit) {
   const FullCollection next = NextFullCollection(service);
   json growing = json::array();
   for (const Tracked& tracked : all)
-    Judge(tracked, units, next.in_units.has_value(), growing);
+    Judge(tracked, units, next.reason.empty(), growing);
   if (!enough)
     for (json& entry : growing)
       if (entry["state"] != "never" && entry["leaks"] == true) {

@@ -230,6 +230,7 @@ inline RunFacts SyntheticRun(const SyntheticPlan& plan) {
                            SyntheticType("dict", {.pinned = 40'000})},
                           cycles, plan.collector_on, plan.code_hash);
     report["gc"]["stats"][0]["collected"] = 5000 + 20 * units;
+    report["gc"]["stats"][0]["collections"] = 100 + 11 * units / 10;
     report["gc"]["stats"][1]["collections"] = 9 + units / 10;
     report["gc"]["long_lived_pending"] = 1000 + 50 * units;
     service.snapshots.push_back(

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "collector/error.h"
+#include "collector/verdict/collection.h"
 #include "collector/verdict/json_access.h"
 #include "tests/collector/synthetic_run.h"
 
@@ -11,6 +12,7 @@ namespace collector {
 namespace {
 
 using nlohmann::json;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -143,9 +145,12 @@ TEST(ObjectsLeg, BoundsWhatTheCollectorTakesInTime) {
   EXPECT_EQ(service["objects"]["verdict"], "clean");
   const json& bounded = service["objects"]["bounded"][0];
   EXPECT_EQ(bounded["signature"], kBrokerCycle);
-  // 49,000 survivors at 50 a unit: 980 units; 300 float now, one more each.
-  EXPECT_NEAR(bounded["in_units"].get<double>(), 980, 1e-6);
-  EXPECT_NEAR(bounded["bound"].get<double>(), 1280, 1);
+  // 49,000 survivors at 500 a collection of the middle generation: 98 of them,
+  // each the twelfth of ten units; 5 and a bit have been, one more is the full
+  // one. 300 float now, one more each unit.
+  EXPECT_NEAR(bounded["in_units"].get<double>(),
+              (98 * 12 - 5 - 100.0 / 701 + 1) / 1.2, 1e-6);
+  EXPECT_NEAR(bounded["bound"].get<double>(), 1277, 1);
 }
 
 TEST(ObjectsLeg, ListsFloatingGrowthWhoseCollectionIsNotKnown) {
@@ -315,15 +320,40 @@ TEST(CollectionSentence, SaysNoWhereTheCollectorTakesThem) {
                                    "the collector took 6,000, 0 cycles are "
                                    "pinned, 300 objects are floating"));
   EXPECT_THAT(sentence,
-              HasSubstr("next full collection in about 980 archives"));
+              HasSubstr("next full collection in about 977 archives, 4 min at "
+                        "this pace."));
 }
 
-TEST(CollectionSentence, TakesTheUsualDistanceOfFrequentFullCollections) {
+TEST(CollectionSentence, SaysHowLongTheLastOneTook) {
+  RunFacts run = SyntheticRun({});
+  run.services[0].snapshots.back().report["gc"]["full_collection"]["last_ms"] =
+      612.4;
+  EXPECT_THAT(CollectionSentence(run.services[0]),
+              EndsWith(" (the last one took 612 ms)."));
+  EXPECT_NEAR(
+      CollectionFigures(run.services[0], "archive")["full_collection_ms"]
+          .get<double>(),
+      612.4, 1e-9);
+}
+
+TEST(CollectionSentence, CountsTimeWhereThereAreNoUnits) {
+  RunFacts run = SyntheticRun({});
+  for (SnapshotAtUnits& snapshot : run.services[0].snapshots)
+    snapshot.units = 0;
+  EXPECT_THAT(CollectionSentence(run.services[0]),
+              HasSubstr("next full collection in about 6 min at this pace"));
+}
+
+TEST(CollectionSentence, TakesTheUsualDistanceWhereTheProgramCollects) {
   RunFacts run = SyntheticRun({.units = 200, .brokers = [](int64_t) {
                                  return StateCounts{.floating = 5};
                                }});
-  for (SnapshotAtUnits& snapshot : run.services[0].snapshots)
-    snapshot.report["gc"]["stats"][2]["collections"] = 2 + snapshot.units / 10;
+  for (SnapshotAtUnits& snapshot : run.services[0].snapshots) {
+    json& gc = snapshot.report["gc"];
+    gc["stats"][2]["collections"] = 2 + snapshot.units / 10;
+    gc["counts"] = {0, 0, 0};
+    gc["long_lived_pending"] = 0;
+  }
   std::string sentence = CollectionSentence(run.services[0], "archive");
   EXPECT_THAT(sentence, HasSubstr("at most 4.88 KiB in any snapshot"));
   EXPECT_THAT(sentence, HasSubstr("next full collection in about 10 archives"));
@@ -331,6 +361,10 @@ TEST(CollectionSentence, TakesTheUsualDistanceOfFrequentFullCollections) {
 
 TEST(CollectionSentence, SaysThatAnOffCollectorTakesNothing) {
   RunFacts run = SyntheticRun(Uncollected());
+  EXPECT_THAT(CollectionSentence(run.services[0], "archive"),
+              HasSubstr("next full collection: never"));
+  run = SyntheticRun({});
+  run.services[0].snapshots.back().report["gc"]["thresholds"][0] = 0;
   EXPECT_THAT(CollectionSentence(run.services[0], "archive"),
               HasSubstr("next full collection: never"));
 }
