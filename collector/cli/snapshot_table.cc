@@ -137,6 +137,15 @@ std::string Collector(const json& gc) {
         FormatCount(At(full, "needs_gen1_collections")),
         FormatBytes(At(full, "frees_bytes")));
   }
+  if (At(full, "last_ms").is_number()) {
+    text += fmt::format(
+        "  past full collections: the last took {} ms (± {}), the longest of "
+        "{} "
+        "timed ones {} ms\n",
+        FormatCount(At(full, "last_ms")),
+        FormatCount(At(full, "last_within_ms")),
+        FormatCount(At(full, "measured")), FormatCount(At(full, "longest_ms")));
+  }
   return text;
 }
 

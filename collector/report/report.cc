@@ -398,13 +398,21 @@ std::string GarbageCollector(const json& report) {
   facts.Add("long lived",
             fmt::format("{}, {} pending", CountOr(gc, "long_lived_total"),
                         CountOr(gc, "long_lived_pending")));
-  if (At(gc, "full_collection").is_object())
+  const json& full = At(gc, "full_collection");
+  if (At(full, "needs_survivors").is_number())
     facts.Add("next full collection needs",
               fmt::format("{} survivors and {} collections of the middle "
                           "generation; it frees {}",
-                          CountOr(gc, "full_collection/needs_survivors"),
-                          CountOr(gc, "full_collection/needs_gen1_collections"),
-                          BytesOr(gc, "full_collection/frees_bytes")));
+                          CountOr(full, "needs_survivors"),
+                          CountOr(full, "needs_gen1_collections"),
+                          BytesOr(full, "frees_bytes")));
+  else if (full.is_object())
+    facts.Add("next full collection", "never by itself, the collector is off");
+  if (At(full, "last_ms").is_number())
+    facts.Add("past full collections",
+              fmt::format("the last took {} ms, the longest {} ms, {} timed",
+                          CountOr(full, "last_ms"), CountOr(full, "longest_ms"),
+                          CountOr(full, "measured")));
   return "<h3>The collector</h3>\n" + facts.Html();
 }
 

@@ -22,6 +22,7 @@
 #include "inspector/agent/heap_export.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/agent/signal_trigger.h"
+#include "inspector/cpython/collector_state.h"
 
 namespace inspector {
 namespace {
@@ -204,6 +205,7 @@ int Agent::PollTimeoutMs() const {
   };
   if (next_report_us_ > 0) wake_at(next_report_us_);
   if (memory_.watches()) wake_at(memory_.next_us());
+  wake_at(clock_.next_us());
   if (wait_us <= 0) return static_cast<int>(wait_us);
   return static_cast<int>(
       std::min<int64_t>(wait_us / 1000 + 1, std::numeric_limits<int>::max()));
@@ -218,6 +220,7 @@ void Agent::Loop() {
     std::erase(clients_, nullptr);
     ServeOrders();
     ServeTriggers();
+    if (MonotonicMicroseconds() >= clock_.next_us()) LookAtCollector();
     if (stop_.load()) return;
     waits.clear();
     waits.push_back({wake_.number(), POLLIN, 0});
@@ -238,6 +241,19 @@ void Agent::Loop() {
     std::erase(clients_, nullptr);
     if ((waits[1].revents & POLLIN) != 0) Accept();
   }
+}
+
+void Agent::LookAtCollector() {
+  CollectorMoment moment;
+  moment.collecting = IsCollecting(runtime_);
+  // In this order, so that none can end unseen between the two.
+  std::atomic_thread_fence(std::memory_order_acquire);
+  CollectorState state = ReadCollectorState(runtime_);
+  for (const CollectorState::Generation& generation : state.stats)
+    moment.collections += generation.collections;
+  moment.full_collections = state.stats[2].collections;
+  moment.nearness = state.nearness_of_full();
+  clock_.Look(MonotonicMicroseconds(), moment);
 }
 
 void Agent::Accept() {
@@ -378,7 +394,9 @@ std::string Agent::Snapshot(const std::vector<std::string>& watch,
         "the process forked or is ending, and what had been written to the "
         "pipe cannot be taken back; try again");
   };
-  SnapshotRequest request = {watch, extra, kDeadlineSeconds, true, crashing_};
+  LookAtCollector();
+  SnapshotRequest request = {watch, extra,     kDeadlineSeconds,
+                             true,  crashing_, clock_.past()};
   bool asked = std::strcmp(trigger, "request") == 0 ||
                std::strcmp(trigger, "python") == 0;
   request.ask_malloc = !malloc_is_slow_ || asked;

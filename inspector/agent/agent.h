@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "inspector/agent/collection_clock.h"
 #include "inspector/agent/connection.h"
 #include "inspector/agent/memory_trigger.h"
 #include "inspector/agent/report.h"
@@ -110,6 +111,7 @@ class Agent {
   /// Reports on what has come due. Nothing is lost by a stop meanwhile.
   void ServeTriggers();
   void ServeOrders();
+  void LookAtCollector();
   /// False if the thread was told to stop meanwhile.
   bool WriteReport(const char* trigger);
   int PollTimeoutMs() const;
@@ -137,6 +139,7 @@ class Agent {
   bool malloc_is_slow_ = false;
   ReportOutput output_;
   MemoryTrigger memory_;
+  CollectionClock clock_;
   Guard guard_;
   std::vector<CrashingType> crashing_;
   int64_t next_report_us_ = 0;

@@ -411,7 +411,8 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   std::vector<SkippedType> skip;
   for (const CrashingType& crashing : request.skip)
     skip.push_back({crashing.type, crashing.c_name});
-  HeapQuestion question{names, request.extra, {}, {}, modules, skip};
+  HeapQuestion question{names,   request.extra, {},          {},
+                        modules, skip,          request.past};
   int64_t asked = MonotonicMicroseconds();
   bool holds_gil = request.gate == nullptr;  // Nobody works while we wait.
   for (int64_t wait; !holds_gil && !stop.load() &&

@@ -58,6 +58,7 @@ struct SnapshotRequest {
   double deadline_seconds = 120;
   bool ask_malloc = true;
   std::vector<CrashingType> skip;
+  PastCollections past;
   ForkGate* gate = nullptr;  // To be passed before the GIL; null: we have it.
 };
 

@@ -161,7 +161,7 @@ void Analysis::MarkFrozenGarbage() {
 
 void Analysis::MarkNever() {
   never_.resize(graph_.node_count(), 0);
-  bool off = !collector_.enabled || collector_.thresholds[0] == 0;
+  bool off = collector_.is_off();
   std::pmr::vector<NodeId> uncollectable(memory_);
   for (NodeId node = 0; node < graph_.node_count(); ++node) {
     if (states_.of[node] != State::kFloating) continue;
@@ -358,24 +358,17 @@ void Analysis::WriteCollector(JsonWriter& json) const {
   json.BeginObject();
   WriteCollectorState(collector_, json);
   json.Field("frozen", walk_.frozen_count());
-  // Modules/gcmodule.c, gc_collect_generations: a full collection waits for
-  // pending survivors above a quarter of the old heap, and for the count of
-  // generation-1 collections to pass its threshold.
-  bool never = !collector_.enabled || collector_.thresholds[0] == 0;
   json.Key("full_collection").BeginObject();
-  if (never) {
+  if (collector_.is_off()) {
     json.NullField("needs_survivors");
     json.NullField("needs_gen1_collections");
     json.Field("frees_bytes", 0);
   } else {
-    json.Field("needs_survivors",
-               std::max<int64_t>(0, collector_.long_lived_total / 4 -
-                                        collector_.long_lived_pending));
-    json.Field(
-        "needs_gen1_collections",
-        std::max(0, collector_.thresholds[2] + 1 - collector_.counts[2]));
+    json.Field("needs_survivors", collector_.needs_survivors());
+    json.Field("needs_gen1_collections", collector_.needs_gen1_collections());
     json.Field("frees_bytes", totals_.floating_bytes);
   }
+  WritePastCollections(question_.past, json);
   json.EndObject();
   json.EndObject();
 }
@@ -514,12 +507,13 @@ void Analysis::WriteLimits(JsonWriter& json) const {
   }
   if (has_unnamed_edges_)
     add("cycles.example.edge", "this kind of reference has no known name");
-  if (!collector_.enabled || collector_.thresholds[0] == 0) {
+  if (collector_.is_off()) {
     add("gc.full_collection.needs_survivors",
         "the collector is off: no collection will come by itself");
     add("gc.full_collection.needs_gen1_collections",
         "the collector is off: no collection will come by itself");
   }
+  WritePastLimits(question_.past, json);
   if (skipped_ > 0) {
     heap::TextBuffer<256> reason;
     reason.Append("cycles of ").Append(int64_t(skipped_));

@@ -3,6 +3,7 @@
 #include <span>
 #include <string_view>
 
+#include "inspector/agent/collection_clock.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/cpython/collector_state.h"
 #include "inspector/cpython/heap_walk.h"
@@ -26,6 +27,7 @@ struct HeapQuestion {
   ArenaTable arenas;                      // So, too.
   std::span<const AddressRange> modules;  // See ListModuleData.
   std::span<const SkippedType> skip;
+  PastCollections past;
 };
 
 /// How long the parts of a report took, in microseconds.

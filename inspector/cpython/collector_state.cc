@@ -1,6 +1,25 @@
 #include "inspector/cpython/collector_state.h"
 
+#include <algorithm>
+
 namespace inspector {
+
+int64_t CollectorState::needs_survivors() const {
+  return std::max<int64_t>(0, long_lived_total / 4 - long_lived_pending);
+}
+
+int64_t CollectorState::needs_gen1_collections() const {
+  return std::max<int64_t>(0, int64_t{thresholds[2]} + 1 - counts[2]);
+}
+
+double CollectorState::nearness_of_full() const {
+  if (is_off()) return 0;
+  auto share = [](int64_t needs, int64_t of) {
+    return needs == 0 ? 1 : 1 - static_cast<double>(needs) / double(of);
+  };
+  return std::min(share(needs_survivors(), long_lived_total / 4),
+                  share(needs_gen1_collections(), int64_t{thresholds[2]} + 1));
+}
 
 CollectorState ReadCollectorState(const Runtime& runtime) {
   const Layout& layout = *runtime.layout;

@@ -19,6 +19,16 @@ struct CollectorState {
   Generation stats[3];
   int64_t long_lived_total = 0;
   int64_t long_lived_pending = 0;
+
+  /// No collection comes by itself.
+  bool is_off() const { return !enabled || thresholds[0] == 0; }
+  /// What the next full collection waits for, 0 once there is enough: survivors
+  /// worth a quarter of the old heap, and collections of generation 1 beyond
+  /// its own threshold (Modules/gcmodule.c, 3.11, gc_collect_generations).
+  int64_t needs_survivors() const;
+  int64_t needs_gen1_collections() const;
+  /// How much of both there is, the lesser share: 0 … 1.
+  double nearness_of_full() const;
 };
 
 CollectorState ReadCollectorState(const Runtime& runtime);
