@@ -54,6 +54,9 @@ int main(int argc, char** argv) {
   collector::AddRun(app, &exit_code);
   collector::AddSnapshot(app, &exit_code);
   collector::AddDiff(app, &exit_code);
+  collector::AddTop(app, &exit_code);
+  collector::AddPath(app, &exit_code);
+  collector::AddWhatIf(app, &exit_code);
   collector::AddLoad(app, &exit_code);
   collector::AddRecord(app, &exit_code);
   collector::AddVerdict(app, &exit_code);

@@ -1,14 +1,18 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <filesystem>
+#include <optional>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
+#include "collector/heap/largest.h"
 #include "collector/sample/agent_client.h"
 
 namespace collector {
@@ -20,14 +24,40 @@ struct SnapshotOptions {
   std::vector<std::string> watch;
   std::string ids;
   std::string heap;
-  size_t top = 10;
+  std::vector<std::string> top = {"10"};
   bool all = false;
   bool json = false;
 };
 
+/// What `--top` asks for: a number of rows, and lists to be shown alone.
+struct Shown {
+  size_t rows = 10;
+  std::vector<std::string> lists;
+
+  explicit Shown(const SnapshotOptions& options) {
+    for (const std::string& text : options.top) {
+      if (text == "retained" || text == "types" || text == "cycles" ||
+          text == "holders") {
+        lists.push_back(text);
+        continue;
+      }
+      auto [end, error] =
+          std::from_chars(text.data(), text.data() + text.size(), rows);
+      if (error != std::errc() || end != text.data() + text.size() || rows == 0)
+        throw UsageError(fmt::format(
+            "--top {}: write a number above 0, or retained, types, cycles or "
+            "holders; see `cyclescope snapshot --help`",
+            text));
+    }
+    if (options.all) rows = 0;
+  }
+  bool NeedsHeap() const {
+    return std::any_of(lists.begin(), lists.end(),
+                       [](const std::string& l) { return l != "holders"; });
+  }
+};
+
 std::string TakeReport(const SnapshotOptions& options) {
-  if (!options.heap.empty())
-    return WriteHeap(options.target, options.watch, options.heap);
   AgentClient agent = AgentClient::Connect(options.target);
   SnapshotRequest request;
   request.watch = options.watch;
@@ -50,14 +80,49 @@ std::string TakeReport(const SnapshotOptions& options) {
   }
 }
 
-void TakeSnapshot(const SnapshotOptions& options) {
-  std::string report = TakeReport(options);
-  if (options.json) {
-    fmt::print("{}\n", report);
+/// The report, with what the host finds in the heap if that is asked for.
+std::string TakeAll(const SnapshotOptions& options, const Shown& shown) {
+  std::optional<RecordedHeap> heap;
+  if (!options.heap.empty()) {
+    std::string report = WriteHeap(options.target, options.watch, options.heap);
+    // Of a pipe there is nothing to be read again.
+    if (!std::filesystem::is_regular_file(options.heap)) return report;
+    heap = RecordedHeap::Open(options.heap);
+  } else if (shown.NeedsHeap()) {
+    heap = HeapOf(options.target, options.watch);
   } else {
-    fmt::print("{}", RenderSnapshot(nlohmann::json::parse(report),
-                                    options.all ? 0 : options.top));
+    return TakeReport(options);
   }
+  nlohmann::json report = heap->report();
+  AddRetained(report, *heap, shown.rows == 0 ? 100 : shown.rows);
+  return report.dump();
+}
+
+std::string RenderLists(const nlohmann::json& report, const Shown& shown) {
+  std::string text = RenderHead(report);
+  for (const std::string& list : shown.lists) {
+    const nlohmann::json& heap = report["heap"];
+    text += "\n";
+    text += list == "types"     ? RenderTypes(heap["types"], shown.rows)
+            : list == "cycles"  ? RenderCycles(report["cycles"], shown.rows)
+            : list == "holders" ? RenderHolders(heap["holders"], shown.rows)
+                                : RenderLargest(heap["largest"], shown.rows);
+  }
+  return text + RenderLimits(report["limits"]);
+}
+
+void TakeSnapshot(const SnapshotOptions& options) {
+  Shown shown(options);
+  std::string text = TakeAll(options, shown);
+  if (options.json) {
+    fmt::print("{}\n", text);
+    return;
+  }
+  nlohmann::json report = nlohmann::json::parse(text);
+  if (shown.lists.empty())
+    fmt::print("{}", RenderSnapshot(report, shown.rows));
+  else
+    fmt::print("{}", RenderLists(report, shown));
 }
 
 }  // namespace
@@ -73,19 +138,25 @@ void AddSnapshot(CLI::App& app, int*) {
                    "A type to watch: module.Type or Type (repeatable)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--top", options->top, "Rows of each list")
+  verb->add_option("--top", options->top,
+                   "Rows of each list; or `retained`, `types`, `cycles` or "
+                   "`holders`, to see that list alone (repeatable)")
       ->capture_default_str()
-      ->check(Positive());
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_flag("--all", options->all, "All rows");
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "
                    "object to this file");
   verb->add_option("--heap", options->heap,
                    "Also write the whole graph to this file, for `top`, "
-                   "`path` and `whatif`")
+                   "`path` and `whatif`; the report then has retained sizes")
       ->excludes("--ids");
   verb->add_flag("--json", options->json, "The whole report as JSON");
-  verb->footer("Example: cyclescope snapshot 4711 --watch Broker --top 5");
+  verb->footer(
+      "Example: cyclescope snapshot 4711 --watch Broker --top 5\n"
+      "         cyclescope snapshot 4711 --top retained\n"
+      "         cyclescope snapshot 4711 --heap service.heap");
   verb->callback([options] { TakeSnapshot(*options); });
 }
 

@@ -36,25 +36,10 @@ std::string Omitted(const json& list, size_t top) {
   return left == 0 ? "" : fmt::format("  ... and {} more (--all)\n", left);
 }
 
-std::string Head(const json& report) {
-  const json& process = At(report, "process");
-  const json& taken = At(report, "taken");
-  const json& heap = At(report, "heap");
-  return fmt::format(
-      "process {} · Python {} · {}\n"
-      "taken {} · pause {} (waited {} for the interpreter) · child {} ms, "
-      "at most {} of its own, {} copied\n"
-      "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
-      Text(At(process, "pid")), Text(At(process, "python")),
-      Text(At(process, "executable")), Text(At(taken, "at")),
-      FormatMicroseconds(At(taken, "pause_us")),
-      FormatMicroseconds(At(taken, "gil_wait_us")),
-      FormatCount(At(taken, "child_ms")),
-      FormatBytes(At(taken, "child_peak_bytes")),
-      FormatBytes(At(taken, "cow_bytes")), FormatCount(At(heap, "objects")),
-      FormatBytes(At(heap, "bytes")), FormatCount(At(heap, "tracked")),
-      FormatCount(At(heap, "floating_objects")),
-      FormatBytes(At(heap, "floating_bytes")));
+bool KnowsRetained(const json& list) {
+  return std::any_of(list.begin(), list.end(), [](const json& entry) {
+    return At(entry, "retained").is_number();
+  });
 }
 
 std::vector<std::string> States(const json& entry) {
@@ -73,41 +58,6 @@ std::string Watched(const json& watched) {
     table.Add(std::move(row));
   }
   return table.Render();
-}
-
-std::string Cycles(const json& cycles, size_t top) {
-  if (!cycles.is_array() || cycles.empty()) return "no cycles\n";
-  Table table({"cycle", "count", "pinned", "floating", "in flight",
-               "never taken", "bytes"});
-  for (size_t i = 0; i < Shown(cycles, top); ++i) {
-    const json& cycle = cycles[i];
-    std::vector<std::string> row = {Text(At(cycle, "id")),
-                                    FormatCount(At(cycle, "count"))};
-    for (std::string& cell : States(cycle)) row.push_back(std::move(cell));
-    row.push_back(FormatBytes(At(cycle, "bytes")));
-    table.Add(std::move(row));
-    table.AddNote("    " + Text(At(cycle, "signature")));
-    for (const std::string& line : SiteLines(cycle, 3)) {
-      table.AddNote("      " + line);
-    }
-    const json& holders = At(cycle, "held_by");
-    for (size_t i = 0; holders.is_array() && i < holders.size(); ++i)
-      table.AddNote("      held by " + Text(holders[i]));
-  }
-  return table.Render() + Omitted(cycles, top);
-}
-
-std::string Types(const json& types, size_t top) {
-  if (!types.is_array() || types.empty()) return "";
-  Table table({"type", "count", "bytes", "pinned", "floating", "in flight"});
-  for (size_t i = 0; i < Shown(types, top); ++i) {
-    const json& type = types[i];
-    table.Add({Text(At(type, "type")), FormatCount(At(type, "count")),
-               FormatBytes(At(type, "bytes")), FormatCount(At(type, "pinned")),
-               FormatCount(At(type, "floating")),
-               FormatCount(At(type, "in_flight"))});
-  }
-  return table.Render() + Omitted(types, top);
 }
 
 std::string Collector(const json& gc) {
@@ -161,7 +111,113 @@ std::string Memory(const json& memory) {
   return "\n" + table.Render() + "  " + BridgeSum(memory) + "\n";
 }
 
-std::string Limits(const json& limits) {
+}  // namespace
+
+std::string RenderHead(const json& report) {
+  const json& process = At(report, "process");
+  const json& taken = At(report, "taken");
+  const json& heap = At(report, "heap");
+  return fmt::format(
+      "process {} · Python {} · {}\n"
+      "taken {} · pause {} (waited {} for the interpreter) · child {} ms, "
+      "at most {} of its own, {} copied\n"
+      "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
+      Text(At(process, "pid")), Text(At(process, "python")),
+      Text(At(process, "executable")), Text(At(taken, "at")),
+      FormatMicroseconds(At(taken, "pause_us")),
+      FormatMicroseconds(At(taken, "gil_wait_us")),
+      FormatCount(At(taken, "child_ms")),
+      FormatBytes(At(taken, "child_peak_bytes")),
+      FormatBytes(At(taken, "cow_bytes")), FormatCount(At(heap, "objects")),
+      FormatBytes(At(heap, "bytes")), FormatCount(At(heap, "tracked")),
+      FormatCount(At(heap, "floating_objects")),
+      FormatBytes(At(heap, "floating_bytes")));
+}
+
+std::string RenderLargest(const json& largest, size_t top) {
+  Table table({"object", "bytes", "retained", "objects", "state"}, {0, 4});
+  for (size_t i = 0; i < Shown(largest, top); ++i) {
+    const json& entry = largest[i];
+    table.Add({fmt::format("{} {}", Text(At(entry, "address")),
+                           Text(At(entry, "label"))),
+               FormatBytes(At(entry, "bytes")),
+               FormatBytes(At(entry, "retained")),
+               FormatCount(At(entry, "retained_objects")),
+               Spoken(Text(At(entry, "state")))});
+    table.AddNote("    " + Text(At(entry, "held_by")));
+    std::string goes;
+    for (const json& type : At(entry, "goes_with"))
+      goes +=
+          fmt::format("{}{} {} {}", goes.empty() ? "" : ", ",
+                      FormatCount(At(type, "count")), Text(At(type, "type")),
+                      FormatBytes(At(type, "bytes")));
+    if (!goes.empty()) table.AddNote("      with it go " + goes);
+  }
+  return table.Render();
+}
+
+std::string RenderTypes(const json& types, size_t top) {
+  if (!types.is_array() || types.empty()) return "";
+  std::vector<std::string> header = {"type",   "count",    "bytes",
+                                     "pinned", "floating", "in flight"};
+  bool retained = KnowsRetained(types);
+  if (retained) header.push_back("retained");
+  Table table(std::move(header));
+  for (size_t i = 0; i < Shown(types, top); ++i) {
+    const json& type = types[i];
+    std::vector<std::string> row = {Text(At(type, "type")),
+                                    FormatCount(At(type, "count")),
+                                    FormatBytes(At(type, "bytes")),
+                                    FormatCount(At(type, "pinned")),
+                                    FormatCount(At(type, "floating")),
+                                    FormatCount(At(type, "in_flight"))};
+    if (retained) row.push_back(FormatBytes(At(type, "retained")));
+    table.Add(std::move(row));
+  }
+  return table.Render() + Omitted(types, top);
+}
+
+std::string RenderCycles(const json& cycles, size_t top) {
+  if (!cycles.is_array() || cycles.empty()) return "no cycles\n";
+  std::vector<std::string> header = {"cycle",    "count",     "pinned",
+                                     "floating", "in flight", "never taken",
+                                     "bytes"};
+  bool retained = KnowsRetained(cycles);
+  if (retained) header.push_back("retained");
+  Table table(std::move(header));
+  for (size_t i = 0; i < Shown(cycles, top); ++i) {
+    const json& cycle = cycles[i];
+    std::vector<std::string> row = {Text(At(cycle, "id")),
+                                    FormatCount(At(cycle, "count"))};
+    for (std::string& cell : States(cycle)) row.push_back(std::move(cell));
+    row.push_back(FormatBytes(At(cycle, "bytes")));
+    if (retained) row.push_back(FormatBytes(At(cycle, "retained")));
+    table.Add(std::move(row));
+    table.AddNote("    " + Text(At(cycle, "signature")));
+    for (const std::string& line : SiteLines(cycle, 3)) {
+      table.AddNote("      " + line);
+    }
+    const json& holders = At(cycle, "held_by");
+    for (size_t i = 0; holders.is_array() && i < holders.size(); ++i)
+      table.AddNote("      held by " + Text(holders[i]));
+  }
+  return table.Render() + Omitted(cycles, top);
+}
+
+std::string RenderHolders(const json& holders, size_t top) {
+  if (!holders.is_array() || holders.empty()) return "no holders\n";
+  Table table({"type", "count", "bytes", "state"}, {0, 3});
+  for (size_t i = 0; i < Shown(holders, top); ++i) {
+    const json& holder = holders[i];
+    table.Add({Text(At(holder, "type")), FormatCount(At(holder, "count")),
+               FormatBytes(At(holder, "bytes")),
+               Spoken(Text(At(holder, "state")))});
+    table.AddNote("    held by " + Text(At(holder, "held_by")));
+  }
+  return table.Render() + Omitted(holders, top);
+}
+
+std::string RenderLimits(const json& limits) {
   std::string text;
   for (size_t i = 0; limits.is_array() && i < limits.size(); ++i) {
     text += fmt::format("  {}: {}\n", Text(At(limits[i], "field")),
@@ -169,8 +225,6 @@ std::string Limits(const json& limits) {
   }
   return text.empty() ? "" : "not known:\n" + text;
 }
-
-}  // namespace
 
 std::vector<std::string> SiteLines(const json& cycle, size_t most) {
   std::vector<std::string> lines;
@@ -187,13 +241,13 @@ std::vector<std::string> SiteLines(const json& cycle, size_t most) {
 }
 
 std::string RenderSnapshot(const json& report, size_t top) {
-  std::string text = Head(report);
+  std::string text = RenderHead(report);
   text += "\n" + Watched(At(report, "watched"));
-  text += "\n" + Cycles(At(report, "cycles"), top);
-  text += "\n" + Types(At(At(report, "heap"), "types"), top);
+  text += "\n" + RenderCycles(At(report, "cycles"), top);
+  text += "\n" + RenderTypes(At(At(report, "heap"), "types"), top);
   text += "\n" + Collector(At(report, "gc"));
   text += Memory(At(report, "memory"));
-  text += Limits(At(report, "limits"));
+  text += RenderLimits(At(report, "limits"));
   return text;
 }
 

@@ -10,6 +10,16 @@ namespace collector {
 /// memory, pause and cost. `top` rows per list, 0 for all.
 std::string RenderSnapshot(const nlohmann::json& report, size_t top);
 
+/// Parts of it, and of what else is told of a heap. Lists of the report, or of
+/// that form; `top` rows, 0 for all. Types and cycles have a column for what
+/// they retain if any entry says it.
+std::string RenderHead(const nlohmann::json& report);
+std::string RenderLargest(const nlohmann::json& largest, size_t top);
+std::string RenderTypes(const nlohmann::json& types, size_t top);
+std::string RenderCycles(const nlohmann::json& cycles, size_t top);
+std::string RenderHolders(const nlohmann::json& holders, size_t top);
+std::string RenderLimits(const nlohmann::json& limits);
+
 /// The first source lines of a cycle: `insights/core/dr.py:1064 in
 /// run_components (raised, 19 times)`; at most `most`.
 std::vector<std::string> SiteLines(const nlohmann::json& cycle, size_t most);

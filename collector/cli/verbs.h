@@ -9,6 +9,9 @@ namespace collector {
 void AddRun(CLI::App& app, int* exit_code);
 void AddSnapshot(CLI::App& app, int* exit_code);
 void AddDiff(CLI::App& app, int* exit_code);
+void AddTop(CLI::App& app, int* exit_code);
+void AddPath(CLI::App& app, int* exit_code);
+void AddWhatIf(CLI::App& app, int* exit_code);
 void AddLoad(CLI::App& app, int* exit_code);
 void AddRecord(CLI::App& app, int* exit_code);
 void AddVerdict(CLI::App& app, int* exit_code);

@@ -72,7 +72,11 @@ std::string RecordedHeap::AddressOf(NodeId node) const {
 }
 
 const char* RecordedHeap::StateOf(NodeId node) const {
-  switch (file_.state(node)) {
+  return StateName(file_.state(node));
+}
+
+const char* RecordedHeap::StateName(heap::State state) {
+  switch (state) {
     case heap::State::kPinned:
       return "pinned";
     case heap::State::kFloating:

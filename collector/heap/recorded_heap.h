@@ -37,6 +37,7 @@ class RecordedHeap {
   }
   std::string AddressOf(heap::NodeId node) const;
   const char* StateOf(heap::NodeId node) const;
+  static const char* StateName(heap::State state);
 
   /// ".exceptions", "[3]", "local broker", or "".
   std::string NameOf(heap::EdgeName name) const;

@@ -141,7 +141,7 @@ NodeId CycleTally::Representative(ComponentId component) const {
   auto before = [this](NodeId a, NodeId b) {
     const TypeInfo& first = types_[walk_.type(a)];
     const TypeInfo& second = types_[walk_.type(b)];
-    if (first.is_heap_type != second.is_heap_type) return first.is_heap_type;
+    if (first.is_builtin != second.is_builtin) return second.is_builtin;
     return strings_.text(first.name) < strings_.text(second.name);
   };
   return *std::min_element(members.begin(), members.end(), before);

@@ -281,17 +281,49 @@ Dominators FindDominators(const HeapGraph& graph, const Entries& entries) {
   return LengauerTarjan(graph, entries).Run();
 }
 
-std::vector<uint8_t> ReachWithout(const HeapGraph& graph,
-                                  const Entries& entries,
-                                  std::span<const uint8_t> gone) {
-  std::vector<uint8_t> marks(gone.begin(), gone.end());
-  for (uint8_t& mark : marks) mark = mark != 0 ? 2 : 0;
-  std::vector<NodeId> pending;
-  for (const auto* list : {&entries.live, &entries.floating})
-    for (NodeId node : *list)
-      if (marks[node] == 0) Mark(graph, node, 1, marks, pending);
-  for (uint8_t& mark : marks) mark = mark == 1 ? 1 : 0;
-  return marks;
+namespace {
+
+/// Adds to `reached`, by node, the groups without which the entries still reach
+/// it; every node passes on what is new to it. The last bit stands for no
+/// group: what has it before is not searched again.
+void SpreadWithout(const HeapGraph& graph, const std::vector<NodeId>& entries,
+                   std::span<const uint64_t> groups,
+                   std::vector<uint64_t>& reached) {
+  std::vector<uint64_t> fresh(graph.node_count(), 0);
+  std::vector<uint8_t> closed;
+  closed.reserve(graph.node_count());
+  for (uint64_t mask : reached) closed.push_back(mask != 0);
+  std::vector<NodeId> level;
+  std::vector<NodeId> next_level;
+  auto pass = [&](NodeId node, uint64_t mask) {
+    mask &= ~groups[node] & ~reached[node];
+    if (closed[node] != 0 || mask == 0) return;
+    if (fresh[node] == 0) next_level.push_back(node);
+    reached[node] |= mask;
+    fresh[node] |= mask;
+  };
+  for (NodeId entry : entries) pass(entry, ~uint64_t{0});
+  while (!next_level.empty()) {
+    level.swap(next_level);
+    next_level.clear();
+    for (NodeId node : level) {
+      uint64_t mask = fresh[node];
+      fresh[node] = 0;
+      for (Edge edge : graph.Referents(node)) pass(edge.referent(), mask);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<uint64_t> GoneWith(const HeapGraph& graph, const Entries& entries,
+                               std::span<const uint64_t> groups) {
+  std::vector<uint64_t> reached(graph.node_count(), 0);
+  SpreadWithout(graph, entries.live, groups, reached);
+  SpreadWithout(graph, entries.floating, groups, reached);
+  constexpr uint64_t kAll = (uint64_t{1} << kGroups) - 1;
+  for (uint64_t& mask : reached) mask = ~mask & kAll;
+  return reached;
 }
 
 }  // namespace heap

@@ -58,10 +58,14 @@ std::vector<uint64_t> RetainedSizes(const Dominators& dominators, Size size) {
   return retained;
 }
 
-/// Which nodes the entries reach if those with `gone` (non-zero) were not
-/// there; 1 = reached. What is neither reached nor gone went with them.
-std::vector<uint8_t> ReachWithout(const HeapGraph& graph,
-                                  const Entries& entries,
-                                  std::span<const uint8_t> gone);
+/// What goes if a whole group of nodes went, for up to kGroups groups at once.
+/// `groups`: by node, bit i for being in group i; groups may overlap. By node,
+/// bit i: it goes with group i, or is in it. As above, floating nodes do not
+/// hold live ones back, nor do they go with one that lives. About one search
+/// where the ways round a group are no longer than others, at worst one for
+/// each group.
+inline constexpr uint32_t kGroups = 63;
+std::vector<uint64_t> GoneWith(const HeapGraph& graph, const Entries& entries,
+                               std::span<const uint64_t> groups);
 
 }  // namespace heap

@@ -51,6 +51,9 @@ class HeapGraph {
     return edges_.subspan(first_edge_[node],
                           first_edge_[node + 1] - first_edge_[node]);
   }
+  /// Where the node's edges begin among all.
+  uint32_t FirstEdge(NodeId node) const { return first_edge_[node]; }
+  std::span<const Edge> edges() const { return edges_; }
 
  private:
   std::span<const uint32_t> first_edge_;
