@@ -59,8 +59,8 @@ test: test-packages build $(TEST_ENVIRONMENTS:%=environment-%)
 	@ctest --test-dir build/release -j$(JOBS) --output-on-failure
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
 	@cmake --preset asan $(CMAKE_ARGS) >/dev/null
-	@cmake --build --preset asan --target graph_test collector_test \
-	    agent_test
+	@cmake --build --preset asan --target graph_test cpython_test \
+	    collector_test agent_test
 	@echo 'test: C++ tests under the sanitizers, waiting for ctest'
 	@ctest --test-dir build/asan -j$(JOBS) --output-on-failure
 	@if ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a \

@@ -225,7 +225,8 @@ int64_t PrivateBytes() {
   shared->resident = ReadResidentMemory(allocator, question.modules);
   shared->has_pools = allocator.has_arenas();
   if (shared->has_pools) shared->pools = allocator.Count();
-  heap::Arena arena(memory_limit, OnExhausted);
+  heap::Arena arena(memory_limit, OnExhausted,
+                    /*large_pages=*/!memory_is_short);
   HeapReport report(runtime, question, arena);
   child_report = &report;
   shared->sections =

@@ -15,9 +15,9 @@ constexpr int64_t kRestUs = 50'000;
 constexpr int64_t kPauseShare = 20;
 constexpr int64_t kLongestWaitUs = 2'000'000;
 constexpr int64_t kMostMachineReserve = 512 * kMiB;
-// Without a snapshot to learn from. The walk takes 50 to 75 bytes for each
+// Without a snapshot to learn from. The walk takes about 40 bytes for each
 // object, which has 50 to 100 in its pools (README).
-constexpr double kOwnPerHeapByte = 1.0;
+constexpr double kOwnPerHeapByte = 0.75;
 // Where pymalloc's pools are not known: of all anonymous memory.
 constexpr double kOwnPerAnonByte = 0.6;
 constexpr double kMargin = 1.15;

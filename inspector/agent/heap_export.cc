@@ -39,31 +39,35 @@ class Export {
   }
 
  private:
+  /// What heap::WriteColumns asks of each node.
+  struct Nodes {
+    const RecordedHeap& heap;
+    EdgeNamer namer;
+
+    uintptr_t AddressOf(NodeId node) const {
+      return reinterpret_cast<uintptr_t>(heap.walk.object(node));
+    }
+    TypeId TypeOf(NodeId node) const { return heap.walk.type(node); }
+    uint64_t SizeOf(NodeId node) const { return heap.walk.size(node); }
+    uint32_t CountOf(NodeId node) const {
+      const PyObject* object = heap.walk.object(node);
+      if (IsImmortal(heap.runtime, object)) return heap::kImmortalCount;
+      return static_cast<uint32_t>(
+          std::clamp<int64_t>(RefCount(heap.runtime, object), 0, 0xfffffffe));
+    }
+    template <typename Put>
+    void NamesOf(NodeId node, Put put) {
+      for (heap::EdgeName name : namer.NamesOf(node)) put(name);
+    }
+  };
+
   void WriteNodes() {
     const HeapWalk& walk = heap_.walk;
-    static_assert(sizeof(PyObject*) == sizeof(uint64_t));
-    EdgeNamer namer(heap_.runtime, walk, heap_.types, heap_.strings,
-                    heap_.memory);
-    heap::WriteColumns(
-        writer_,
-        {{reinterpret_cast<const uint64_t*>(walk.objects().data()),
-          walk.objects().size()},
-         walk.type_ids(),
-         walk.flags(),
-         heap_.states.of,
-         heap_.never,
-         walk.first_edges(),
-         walk.edges()},
-        [&](NodeId node) { return walk.size(node); },
-        [&](NodeId node) -> uint32_t {
-          const PyObject* object = walk.object(node);
-          if (IsImmortal(heap_.runtime, object)) return heap::kImmortalCount;
-          return static_cast<uint32_t>(std::clamp<int64_t>(
-              RefCount(heap_.runtime, object), 0, 0xfffffffe));
-        },
-        [&](NodeId node, auto put) {
-          for (heap::EdgeName name : namer.NamesOf(node)) put(name);
-        });
+    heap::WriteColumns(writer_,
+                       {walk.flags(), heap_.states.of, heap_.never,
+                        walk.first_edges(), walk.edges()},
+                       Nodes{heap_, EdgeNamer(heap_.runtime, walk, heap_.types,
+                                              heap_.strings, heap_.memory)});
   }
 
   void WriteTypes() {

@@ -17,7 +17,6 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       strings_(strings),
       arena_(arena),
       index_(runtime.allocator, arena),
-      objects_(arena),
       type_ids_(arena),
       missing_(arena),
       flags_(arena),
@@ -100,8 +99,7 @@ NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
   NodeIndex::Entry entry = {node, !type.refers ||
                                       type.kind == TypeKind::kType ||
                                       type.kind == TypeKind::kModule};
-  index_.Put(place, object, entry);
-  objects_.push_back(object);
+  index_.Add(place, object, entry);
   type_ids_.push_back(id);
   if (IsImmortal(runtime_, object)) {
     missing_.push_back(kUncounted);
@@ -122,7 +120,7 @@ NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
 }
 
 void HeapWalk::Measure(NodeId node) {
-  BlockBytes blocks = BlocksOf(runtime_, objects_[node]);
+  BlockBytes blocks = BlocksOf(runtime_, object(node));
   blocks_ += blocks;
   sizes_[node] =
       static_cast<uint32_t>(std::min<uint64_t>(blocks.total(), kLargeSize));
@@ -137,10 +135,10 @@ void HeapWalk::TraverseUpTo(NodeId end) {
   };
   for (; next_ < end; ++next_) {
     if (NodeId far = next_ + kFar; far < node_count() && type_of(far).refers)
-      __builtin_prefetch(objects_[far]);
+      __builtin_prefetch(object(far));
     if (NodeId near = next_ + kNear; near < node_count()) {
       if (int field = type_of(near).buffer_field; field != 0)
-        __builtin_prefetch(ReadPointer(objects_[near], field));
+        __builtin_prefetch(ReadPointer(object(near), field));
     }
     first_edge_.push_back(static_cast<uint32_t>(edges_.size() + batched_));
     if (type_of(next_).refers) Traverse(next_);
@@ -151,7 +149,7 @@ void HeapWalk::TraverseUpTo(NodeId end) {
 void HeapWalk::Traverse(NodeId node) {
   if (edges_.size() > 0xfffffff0 - kBatch) arena_.Exhaust();
   const TypeInfo& type = types_[type_ids_[node]];
-  PyObject* object = objects_[node];
+  PyObject* object = this->object(node);
   if (sizes_[node] == 0) Measure(node);
   NativeReferences native = type.native;
   bool is_generator = type.is_generator;
@@ -189,7 +187,7 @@ int HeapWalk::Visit(PyObject* referent, void* argument) noexcept {
 
 void HeapWalk::VisitNative(NodeId node, NativeReferences kind) {
   if (kind == NativeReferences::kNone) return;
-  ForEachNativeReference(runtime_, objects_[node], kind,
+  ForEachNativeReference(runtime_, object(node), kind,
                          [this](PyObject* referent, const ReferenceName&) {
                            Append(referent, kNative);
                          });
@@ -317,7 +315,7 @@ void HeapWalk::FindRoots() {
   uintptr_t lowest = ~uintptr_t{0};
   uintptr_t highest = 0;
   for (NodeId node = 0; node < node_count(); ++node) {
-    auto address = reinterpret_cast<uintptr_t>(objects_[node]);
+    auto address = reinterpret_cast<uintptr_t>(object(node));
     lowest = std::min(lowest, address);
     highest = std::max(highest, address);
   }

@@ -60,32 +60,28 @@ class HeapWalk {
                            {edges_.data(), edges_.size()});
   }
   heap::NodeId node_count() const {
-    return static_cast<heap::NodeId>(objects_.size());
+    return static_cast<heap::NodeId>(type_ids_.size());
   }
   heap::NodeId tracked_count() const { return generation_end_[2]; }
   heap::NodeId frozen_count() const { return frozen_end_ - generation_end_[2]; }
   /// 0, 1, 2 for tracked nodes, -1 for others.
   int GenerationOf(heap::NodeId node) const;
 
-  // By node, and the rows of the graph as they are.
-  std::span<PyObject* const> objects() const {
-    return {objects_.data(), objects_.size()};
-  }
-  std::span<const TypeId> type_ids() const {
-    return {type_ids_.data(), type_ids_.size()};
-  }
+  // The rows of the graph as they are.
   std::span<const uint32_t> first_edges() const {
     return {first_edge_.data(), first_edge_.size()};
   }
   std::span<const heap::Edge> edges() const {
     return {edges_.data(), edges_.size()};
   }
-  PyObject* object(heap::NodeId node) const { return objects_[node]; }
+  PyObject* object(heap::NodeId node) const {
+    return reinterpret_cast<PyObject*>(index_.AddressOf(node));
+  }
   TypeId type(heap::NodeId node) const { return type_ids_[node]; }
   /// ShallowSize of the node, as it was when the walk met it.
   uint64_t size(heap::NodeId node) const {
     uint16_t size = sizes_[node];
-    return size != kLargeSize ? size : ShallowSize(runtime_, objects_[node]);
+    return size != kLargeSize ? size : ShallowSize(runtime_, object(node));
   }
   /// Of all nodes.
   const BlockBytes& blocks() const { return blocks_; }
@@ -139,8 +135,7 @@ class HeapWalk {
   heap::StringTable& strings_;
   heap::Arena& arena_;
   NodeIndex index_;
-  heap::Column<PyObject*> objects_;
-  heap::Column<TypeId> type_ids_;
+  heap::IdColumn type_ids_;
   /// By node: counted references that have not been found yet, as gc_refs in
   /// CPython's collector; kUncounted and a little less for immortal objects.
   static constexpr int32_t kUncounted = 0x7fffffff;

@@ -6,14 +6,15 @@
 
 namespace inspector {
 
-/// From an object's address to its node. A shadow of the heap with four bytes
-/// for each place where an object can lie: in a pool of pymalloc that is each
-/// of its blocks, since a block holds one object; elsewhere each 16 bytes.
-/// Compared with a hash table: as dense on a packed heap, no probing, and
-/// neighbours in the heap are neighbours here. O(1).
+/// From an object's address to its node and back. The way there is a shadow of
+/// the heap with four bytes for each place where an object can lie: in a pool
+/// of pymalloc that is each of its blocks, since a block holds one object;
+/// elsewhere each 16 bytes. Compared with a hash table: as dense on a packed
+/// heap, no probing, and neighbours in the heap are neighbours here. O(1).
 ///
 /// What shares a block with another object (C code that puts objects inside its
-/// own structs) is kept apart in a small hash table.
+/// own structs) is kept apart in a small hash table. The way back takes four
+/// bytes, too: the number of a MiB that has objects, and where in it.
 ///
 /// Beside the node it keeps one mark for whoever walks, so that the node's own
 /// columns need not be touched.
@@ -31,21 +32,27 @@ class NodeIndex {
       : allocator_(allocator),
         arena_(arena),
         slots_(arena),
+        addresses_(arena),
+        bases_(&arena),
         regions_(1024, Region{}, &arena),
-        others_(64, Other{}, &arena) {}
+        others_(arena),
+        far_(arena) {}
 
   /// Where the entry of one address is kept. `slot` may be fetched ahead.
   struct Place {
     uint32_t* slot = nullptr;
     uint32_t offset = 0;  // Plus one, in units from the block's start; 0: far.
     uint32_t block_bytes = 0;  // Of the pool's blocks; 0: it is in no pool.
+    uint32_t base = 0;         // Of the region.
   };
   static constexpr uint32_t kUnitBytes = 16;
   Place PlaceOf(const void* address) {
     auto word = reinterpret_cast<uintptr_t>(address);
     Pool& pool = PoolsOf(word >> kRegionBits)[PoolIn(word)];
     if (pool.reciprocal == 0) Open(pool, word);
-    return PlaceIn(pool, word);
+    Place place = PlaceIn(pool, word);
+    place.base = last_.base;
+    return place;
   }
   /// kNoNode if there is none yet.
   Entry Get(Place place, const void* address) const {
@@ -55,15 +62,25 @@ class NodeIndex {
     if (place.offset != 0 && value == 0) return {};
     return FindOther(address);
   }
-  void Put(Place place, const void* address, Entry entry) {
+  /// `entry.node` is the next number.
+  void Add(Place place, const void* address, Entry entry) {
     uint32_t value = entry.node | (entry.mark ? kMarkBit : 0);
     if (place.offset != 0 && *place.slot == 0)
       *place.slot = place.offset << kOffsetShift | value;
     else
-      PutOther(address, value);
+      others_.Put(reinterpret_cast<uintptr_t>(address), value | kOtherBit);
+    NoteAddress(place.base, reinterpret_cast<uintptr_t>(address), entry.node);
   }
 
-  /// Gives its memory back; no call is allowed any more.
+  uintptr_t AddressOf(heap::NodeId node) const {
+    uint32_t value = addresses_[node];
+    if (value == kFar) return far_.Find(node + 1);
+    return (bases_[value >> kPlaceBits] << kRegionBits) +
+           uintptr_t{value & kPlaceMask} * kPlaceBytes;
+  }
+
+  /// Gives the memory of the way there back: of all calls only AddressOf is
+  /// allowed from now on.
   void Clear() { slots_.Clear(); }
 
   /// `address` may be any word: nothing is made for it.
@@ -79,6 +96,7 @@ class NodeIndex {
  private:
   static constexpr int kOffsetShift = 30;
   static constexpr uint32_t kMarkBit = 1u << 29;
+  static constexpr uint32_t kOtherBit = 1u << 30;  // So that none is 0.
   static constexpr int kRegionBits = 20;
   static constexpr int kPoolBits = 14;
   static constexpr int kUnitBits = 4;
@@ -97,10 +115,46 @@ class NodeIndex {
   struct Region {
     uintptr_t number = 0;
     Pool* pools = nullptr;
+    uint32_t base = 0;  // Its place in bases_.
   };
-  struct Other {
-    uintptr_t address = 0;
-    uint32_t value = 0;
+
+  // An address: the place of its region in bases_, and where it lies there.
+  static constexpr int kPlaceBits = 17;
+  static constexpr uint32_t kPlaceMask = (1u << kPlaceBits) - 1;
+  static constexpr uint32_t kPlaceBytes = 8;
+  static constexpr uint32_t kMostBases = (1u << (32 - kPlaceBits)) - 1;
+  static constexpr uint32_t kFar = 0xffffffff;  // Kept apart.
+
+  /// A small hash table from words, none of them 0, to numbers, none of them 0.
+  template <typename Number>
+  class Apart {
+   public:
+    explicit Apart(heap::Arena& arena) : seats_(64, Seat{}, &arena) {}
+    Number Find(uintptr_t key) const { return seats_[SeatOf(key)].number; }
+    void Put(uintptr_t key, Number number) {
+      if (++count_ * 2 > seats_.size()) {
+        std::pmr::vector<Seat> old(seats_.size() * 2, Seat{},
+                                   seats_.get_allocator());
+        old.swap(seats_);
+        for (const Seat& seat : old)
+          if (seat.key != 0) seats_[SeatOf(seat.key)] = seat;
+      }
+      seats_[SeatOf(key)] = {key, number};
+    }
+
+   private:
+    struct Seat {
+      uintptr_t key = 0;
+      Number number = 0;
+    };
+    size_t SeatOf(uintptr_t key) const {
+      size_t mask = seats_.size() - 1;
+      size_t at = Mix(key) & mask;
+      while (seats_[at].key != 0 && seats_[at].key != key) at = (at + 1) & mask;
+      return at;
+    }
+    std::pmr::vector<Seat> seats_;  // Open addressing.
+    size_t count_ = 0;
   };
 
   static Entry Unpack(uint32_t value) {
@@ -127,7 +181,7 @@ class NodeIndex {
             pool.header == 0 ? 0 : pool.units * kUnitBytes};
   }
 
-  void Open(Pool& pool, uintptr_t word) {
+  [[gnu::noinline]] void Open(Pool& pool, uintptr_t word) {
     uintptr_t begin = word >> kPoolBits << kPoolBits;
     uint32_t bytes = allocator_ == nullptr ? 0 : allocator_->BlocksIn(begin);
     pool.units = uint8_t(bytes == 0 ? 1 : bytes >> kUnitBits);
@@ -142,21 +196,28 @@ class NodeIndex {
   }
 
   Pool* PoolsOf(uintptr_t number) {
-    if (number == last_.number && last_.pools != nullptr) return last_.pools;
-    size_t at = SeatOf(number);
-    if (regions_[at].pools == nullptr) {
-      if (++region_count_ * 2 > regions_.size()) {
-        std::pmr::vector<Region> old(regions_.size() * 2, Region{}, &arena_);
-        old.swap(regions_);
-        for (const Region& region : old)
-          if (region.pools != nullptr) regions_[SeatOf(region.number)] = region;
-        at = SeatOf(number);
-      }
-      void* pools = arena_.allocate(kPools * sizeof(Pool), alignof(Pool));
-      regions_[at] = {number, new (pools) Pool[kPools]};
+    if (number != last_.number || last_.pools == nullptr) {
+      size_t seat = SeatOf(number);
+      if (regions_[seat].pools == nullptr) seat = AddRegion(number);
+      last_ = regions_[seat];
     }
-    last_ = regions_[at];
     return last_.pools;
+  }
+
+  /// Out of the way of the lookup, which is to be inlined.
+  [[gnu::noinline]] size_t AddRegion(uintptr_t number) {
+    if (bases_.size() * 2 >= regions_.size()) {
+      std::pmr::vector<Region> old(regions_.size() * 2, Region{}, &arena_);
+      old.swap(regions_);
+      for (const Region& region : old)
+        if (region.pools != nullptr) regions_[SeatOf(region.number)] = region;
+    }
+    void* pools = arena_.allocate(kPools * sizeof(Pool), alignof(Pool));
+    size_t seat = SeatOf(number);
+    regions_[seat] = {number, new (pools) Pool[kPools],
+                      static_cast<uint32_t>(bases_.size())};
+    bases_.push_back(number);
+    return seat;
   }
 
   static size_t Mix(uintptr_t number) {
@@ -170,38 +231,27 @@ class NodeIndex {
       at = (at + 1) & mask;
     return at;
   }
-  size_t OtherSeatOf(uintptr_t address) const {
-    size_t mask = others_.size() - 1;
-    size_t at = Mix(address) & mask;
-    while (others_[at].address != 0 && others_[at].address != address)
-      at = (at + 1) & mask;
-    return at;
-  }
   Entry FindOther(const void* address) const {
-    const Other& other =
-        others_[OtherSeatOf(reinterpret_cast<uintptr_t>(address))];
-    return other.address == 0 ? Entry{} : Unpack(other.value);
+    uint32_t value = others_.Find(reinterpret_cast<uintptr_t>(address));
+    return value == 0 ? Entry{} : Unpack(value & ~kOtherBit);
   }
-  void PutOther(const void* address, uint32_t value) {
-    auto word = reinterpret_cast<uintptr_t>(address);
-    if (++other_count_ * 2 > others_.size()) {
-      std::pmr::vector<Other> old(others_.size() * 2, Other{}, &arena_);
-      old.swap(others_);
-      for (const Other& other : old)
-        if (other.address != 0) others_[OtherSeatOf(other.address)] = other;
-    }
-    others_[OtherSeatOf(word)] = {word, value};
+  void NoteAddress(uint32_t base, uintptr_t word, heap::NodeId node) {
+    bool is_far = base >= kMostBases || (word & (kPlaceBytes - 1)) != 0;
+    if (is_far) far_.Put(node + 1, word);
+    addresses_.push_back(is_far ? kFar
+                                : base << kPlaceBits |
+                                      ((word / kPlaceBytes) & kPlaceMask));
   }
 
   const Allocator* allocator_;
   heap::Arena& arena_;
   heap::Column<uint32_t> slots_;  // Offset, mark, node; 0: none.
-  // Open addressing.
-  std::pmr::vector<Region> regions_;
-  std::pmr::vector<Other> others_;
-  size_t region_count_ = 0;
-  size_t other_count_ = 0;
+  heap::Column<uint32_t> addresses_;
+  std::pmr::vector<uintptr_t> bases_;
+  std::pmr::vector<Region> regions_;  // Open addressing.
   Region last_;
+  Apart<uint32_t> others_;  // By address.
+  Apart<uintptr_t> far_;    // By node + 1.
 };
 
 }  // namespace inspector

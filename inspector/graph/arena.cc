@@ -72,7 +72,8 @@ void* Arena::do_allocate(size_t bytes, size_t alignment) {
     Count(mapped);
     void* block = Map(mapped);
     if (block == nullptr) Exhaust();
-    if (mapped >= 2 * kLargePageBytes) AskForLargePages(block, mapped);
+    if (large_pages_ && mapped >= 2 * kLargePageBytes)
+      AskForLargePages(block, mapped);
     return block;
   }
   size_t skipped = RoundUp(reinterpret_cast<uintptr_t>(chunk_), alignment) -

@@ -15,8 +15,13 @@ namespace heap {
 class Arena : public std::pmr::memory_resource {
  public:
   using Exhausted = void (*)();
-  Arena(uint64_t limit_bytes, Exhausted exhausted)
-      : limit_bytes_(limit_bytes), exhausted_(exhausted) {}
+  /// `large_pages`: may ask the kernel for them. They come at a quarter of the
+  /// price, and make lookups in no order twice as fast, but take up to 2 MiB
+  /// more for each large block, and that at one go.
+  Arena(uint64_t limit_bytes, Exhausted exhausted, bool large_pages = true)
+      : limit_bytes_(limit_bytes),
+        exhausted_(exhausted),
+        large_pages_(large_pages) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() override = default;  // Mappings end with the process.
@@ -28,6 +33,7 @@ class Arena : public std::pmr::memory_resource {
   uint64_t below_peak() const { return peak_bytes_ - used_bytes_; }
 
   static constexpr size_t kLargePageBytes = size_t{1} << 21;
+  bool large_pages() const { return large_pages_; }
   /// Without effect where the kernel has none.
   static void AskForLargePages(void* begin, size_t bytes);
 
@@ -51,6 +57,7 @@ class Arena : public std::pmr::memory_resource {
 
   uint64_t limit_bytes_;
   Exhausted exhausted_;
+  bool large_pages_;
   struct Range {
     void* begin;
     size_t bytes;
@@ -106,15 +113,14 @@ class Column {
   const T& operator[](size_t index) const { return begin_[index]; }
 
  private:
-  // In large columns the kernel is asked for large pages: they come at a
-  // quarter of the price, and make lookups in no order twice as fast.
   static constexpr size_t kStepBytes = size_t{1} << 16;
   static constexpr size_t kLargeBytes = size_t{1} << 22;
   void Grow() {
     size_t bytes = charged_ * sizeof(T);
-    size_t step = bytes < kLargeBytes ? kStepBytes : Arena::kLargePageBytes;
+    bool is_large = bytes >= kLargeBytes && arena_.large_pages();
+    size_t step = is_large ? Arena::kLargePageBytes : kStepBytes;
     if (charged_ + step / sizeof(T) > capacity_) arena_.Exhaust();
-    if (bytes == kLargeBytes)
+    if (is_large && bytes == kLargeBytes)
       Arena::AskForLargePages(begin_ + charged_,
                               (capacity_ - charged_) * sizeof(T));
     charged_ += step / sizeof(T);
@@ -126,6 +132,36 @@ class Column {
   size_t size_ = 0;
   size_t charged_ = 0;
   size_t capacity_ = 0;
+};
+
+/// Dense numbers, of which two bytes each are kept while all are small.
+class IdColumn {
+ public:
+  explicit IdColumn(Arena& arena) : narrow_(arena), wide_(arena) {}
+
+  void push_back(uint32_t id) {
+    if (!is_wide_ && id > kMostNarrow) Widen();
+    if (is_wide_)
+      wide_.push_back(id);
+    else
+      narrow_.push_back(static_cast<uint16_t>(id));
+  }
+  uint32_t operator[](size_t index) const {
+    return is_wide_ ? wide_[index] : narrow_[index];
+  }
+  size_t size() const { return is_wide_ ? wide_.size() : narrow_.size(); }
+
+ private:
+  static constexpr uint32_t kMostNarrow = 0xffff;
+  void Widen() {
+    for (size_t i = 0; i < narrow_.size(); ++i) wide_.push_back(narrow_[i]);
+    narrow_.Clear();
+    is_wide_ = true;
+  }
+
+  Column<uint16_t> narrow_;
+  Column<uint32_t> wide_;
+  bool is_wide_ = false;
 };
 
 }  // namespace heap

@@ -78,8 +78,6 @@ class HeapFileWriter {
 /// The columns of a heap that are there already, one element per node but for
 /// the edges.
 struct HeapColumns {
-  std::span<const uint64_t> addresses;
-  std::span<const uint32_t> types;
   std::span<const uint8_t> flags;
   std::span<const State> states;
   std::span<const uint8_t> never;
@@ -87,30 +85,37 @@ struct HeapColumns {
   std::span<const Edge> edges;
 };
 
-/// Writes the sections of nodes and edges. `size_of(node)` and
-/// `count_of(node)` give bytes and counted references (kImmortalCount: not
-/// counted); `names_of(node, put)` calls `put(EdgeName)` once for every edge of
-/// the node, in their order.
-template <typename SizeOf, typename CountOf, typename NamesOf>
+/// Writes the sections of nodes and edges. `nodes` gives the rest of each node:
+/// AddressOf, TypeOf, SizeOf (bytes), CountOf (counted references, or
+/// kImmortalCount) and NamesOf(node, put), which calls `put(EdgeName)` once for
+/// every edge of the node, in their order.
+template <typename Nodes>
 void WriteColumns(HeapFileWriter& writer, const HeapColumns& columns,
-                  SizeOf size_of, CountOf count_of, NamesOf names_of) {
-  writer.PutSection(SectionKind::kAddresses, columns.addresses);
-  writer.PutSection(SectionKind::kNodeTypes, columns.types);
-  auto count = static_cast<NodeId>(columns.types.size());
+                  Nodes&& nodes) {
+  auto count = static_cast<NodeId>(columns.flags.size());
+  writer.Begin(SectionKind::kAddresses, 8);
+  for (NodeId node = 0; node < count; ++node)
+    writer.Put(static_cast<uint64_t>(nodes.AddressOf(node)));
+  writer.End();
+  writer.Begin(SectionKind::kNodeTypes, 4);
+  for (NodeId node = 0; node < count; ++node)
+    writer.Put(static_cast<uint32_t>(nodes.TypeOf(node)));
+  writer.End();
   uint32_t large = 0;
   writer.Begin(SectionKind::kSizes, 4);
   for (NodeId node = 0; node < count; ++node) {
-    uint64_t size = size_of(node);
+    uint64_t size = nodes.SizeOf(node);
     writer.Put(size < kLargeSizeBit ? uint32_t(size) : kLargeSizeBit | large++);
   }
   writer.End();
   writer.Begin(SectionKind::kLargeSizes, 8);
   for (NodeId node = 0; large > 0 && node < count; ++node)
-    if (uint64_t size = size_of(node); size >= kLargeSizeBit) writer.Put(size);
+    if (uint64_t size = nodes.SizeOf(node); size >= kLargeSizeBit)
+      writer.Put(size);
   writer.End();
   writer.Begin(SectionKind::kCounts, 4);
   for (NodeId node = 0; node < count; ++node)
-    writer.Put(static_cast<uint32_t>(count_of(node)));
+    writer.Put(static_cast<uint32_t>(nodes.CountOf(node)));
   writer.End();
   writer.PutSection(SectionKind::kFlags, columns.flags);
   writer.Begin(SectionKind::kStates, 1);
@@ -123,7 +128,7 @@ void WriteColumns(HeapFileWriter& writer, const HeapColumns& columns,
   writer.Begin(SectionKind::kEdgeNames, 4);
   for (NodeId node = 0; node < count; ++node) {
     uint32_t left = columns.first_edge[node + 1] - columns.first_edge[node];
-    names_of(node, [&](EdgeName name) {
+    nodes.NamesOf(node, [&](EdgeName name) {
       if (left == 0) return;  // A name without an edge.
       writer.Put(name);
       --left;

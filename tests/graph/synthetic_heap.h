@@ -108,8 +108,6 @@ class SyntheticHeap {
               [](const LabelRecord& a, const LabelRecord& b) {
                 return a.node < b.node;
               });
-    std::vector<uint64_t> addresses;
-    std::vector<uint32_t> types;
     std::vector<uint8_t> flags;
     std::vector<State> states;
     std::vector<uint8_t> never(nodes_.size(), 0);
@@ -117,8 +115,6 @@ class SyntheticHeap {
     std::vector<heap::Edge> edges;
     std::vector<uint32_t> counts;
     for (const NodeFacts& node : nodes_) {
-      addresses.push_back(0x1000 + 16 * addresses.size());
-      types.push_back(node.type);
       flags.push_back(node.flags | kTracked);
       states.push_back(node.state);
       counts.push_back(node.more_counts);
@@ -134,14 +130,8 @@ class SyntheticHeap {
     }
     std::string bytes;
     HeapFileWriter writer(-1, Append, &bytes);
-    WriteColumns(
-        writer, {addresses, types, flags, states, never, first_edge, edges},
-        [&](NodeId node) { return nodes_[node].size; },
-        [&](NodeId node) { return counts[node]; },
-        [&](NodeId node, auto put) {
-          for (uint32_t at = first_edge[node]; at < first_edge[node + 1]; ++at)
-            put(edges_[at].name);
-        });
+    WriteColumns(writer, {flags, states, never, first_edge, edges},
+                 Nodes{*this, counts, first_edge});
     writer.PutSection<TypeRecord>(SectionKind::kTypes, types_);
     writer.PutSection<StringId>(SectionKind::kClassNames, class_names_);
     writer.PutSection<LabelRecord>(SectionKind::kLabels, labels_);
@@ -172,6 +162,22 @@ class SyntheticHeap {
     State state = State::kPinned;
     uint32_t more_counts = 0;
     bool immortal = false;
+  };
+  /// What WriteColumns asks of each node.
+  struct Nodes {
+    const SyntheticHeap& heap;
+    const std::vector<uint32_t>& counts;
+    const std::vector<uint32_t>& first_edge;
+
+    uint64_t AddressOf(NodeId node) const { return 0x1000 + 16 * node; }
+    uint32_t TypeOf(NodeId node) const { return heap.nodes_[node].type; }
+    uint64_t SizeOf(NodeId node) const { return heap.nodes_[node].size; }
+    uint32_t CountOf(NodeId node) const { return counts[node]; }
+    template <typename Put>
+    void NamesOf(NodeId node, Put put) const {
+      for (uint32_t at = first_edge[node]; at < first_edge[node + 1]; ++at)
+        put(heap.edges_[at].name);
+    }
   };
   struct NamedEdge {
     NodeId referrer;
