@@ -1,6 +1,6 @@
 // One pass over /proc/self/smaps gives each mapping's anonymous pages. Arenas,
-// the libraries' data and glibc's mapped chunks may share a mapping with each
-// other (the kernel joins neighbours), so those three are looked at by page
+// the libraries' data, glibc's heaps and mapped chunks may share a mapping with
+// each other (the kernel joins neighbours), so those are looked at by page
 // with mincore, which tells the truth of anonymous memory: a page is either in
 // our own page table or not there.
 
@@ -70,8 +70,10 @@ class Classifier {
   Classifier(const Allocator& allocator, std::span<const AddressRange> modules)
       : allocator_(allocator), modules_(modules) {}
 
-  /// A mapping with `anon` bytes of anonymous pages.
-  void Add(const Mapping& mapping, int64_t anon) {
+  /// A mapping with `anon` bytes of anonymous pages. `stack_flag`: it has what
+  /// the kernel (6.7+) makes of MAP_STACK, since no guard page may show: glibc
+  /// 2.42+ marks them inside the mapping (MADV_GUARD_INSTALL, Linux 6.13).
+  void Add(const Mapping& mapping, int64_t anon, bool stack_flag) {
     auto [begin, end] = mapping.range;
     bool after_guard = guard_end_ == begin;
     bool is_guard = !mapping.readable && !mapping.writable &&
@@ -86,29 +88,30 @@ class Classifier {
     } else if (mapping.of_file || mapping.shared || !mapping.readable) {
       memory_.module_data += anon;
     } else {
-      AddUnnamed(mapping, anon, after_guard);
+      AddUnnamed(mapping, anon, after_guard || stack_flag);
     }
   }
   ResidentMemory& memory() { return memory_; }
 
  private:
-  /// The heap of a further arena of malloc: heap_info at its start leads to the
-  /// arena, right behind the heap_info of its first heap (malloc/arena.c).
-  static bool IsMallocHeap(const Mapping& mapping, Residence& residence) {
+  /// The size of a heap of a further arena of malloc that starts here, else 0:
+  /// heap_info at its start leads to the arena, right behind the heap_info of
+  /// its first heap, and says how much may be written (malloc/arena.c).
+  static size_t MallocHeap(uintptr_t page, uintptr_t end) {
     constexpr uintptr_t kMostHeader = 256;
-    uintptr_t begin = mapping.range.begin;
-    return (begin & (kMallocHeap - 1)) == 0 && residence.Has(begin) &&
-           (Word(begin) & (kMallocHeap - 1)) < kMostHeader && Word(begin) != 0;
+    if ((page & (kMallocHeap - 1)) != 0) return 0;
+    bool has_arena =
+        (Word(page) & (kMallocHeap - 1)) < kMostHeader && Word(page) != 0;
+    uint64_t size = Word(page + 24);  // mprotect_size
+    return has_arena && size % kPage == 0 && size <= kMallocHeap
+               ? std::min<uint64_t>(size, end - page)
+               : 0;
   }
 
-  void AddUnnamed(const Mapping& mapping, int64_t anon, bool after_guard) {
+  void AddUnnamed(const Mapping& mapping, int64_t anon, bool may_be_stack) {
     auto [begin, end] = mapping.range;
     residence_.SetEnd(end);
-    if (IsMallocHeap(mapping, residence_)) {
-      memory_.malloc += anon;
-      return;
-    }
-    if (after_guard && !HoldsArena(begin, end)) {
+    if (may_be_stack && !HoldsArena(begin, end)) {
       memory_.stacks += anon;
       return;
     }
@@ -126,7 +129,12 @@ class Classifier {
           known += kPage;
         }
       } else if (residence_.Has(page)) {
-        if (size_t chunk = MappedChunk(page, end); chunk > 0) {
+        if (size_t heap = MallocHeap(page, end); heap > 0) {
+          next = page + heap;
+          int64_t bytes = residence_.BytesIn(page, next);
+          memory_.malloc += bytes;
+          known += bytes;
+        } else if (size_t chunk = MappedChunk(page, end); chunk > 0) {
           next = page + chunk;
           int64_t bytes = residence_.BytesIn(page, next);
           memory_.malloc += bytes;
@@ -160,13 +168,15 @@ class Classifier {
     return page;
   }
   /// The size of a block that malloc has mapped on its own and that starts
-  /// here, else 0: no previous size, whole pages, the mark "mapped".
+  /// here, else 0: no previous size, whole pages (glibc 2.43+: less 16), the
+  /// mark "mapped".
   static size_t MappedChunk(uintptr_t page, uintptr_t end) {
     constexpr uint64_t kMapped = 2;
     constexpr uint64_t kMarks = 7;
     uint64_t size = Word(page + 8);
     if (Word(page) != 0 || (size & kMarks) != kMapped) return 0;
     size &= ~kMarks;
+    if (size % kPage == kPage - 16) size += 16;
     if (size == 0 || size % kPage != 0 || size > end - page) return 0;
     return size;
   }
@@ -184,21 +194,29 @@ ResidentMemory ReadResidentMemory(const Allocator& allocator,
                                   std::span<const AddressRange> modules) {
   Classifier classifier(allocator, modules);
   Mapping mapping;
-  bool has_mapping = false;
+  int64_t anon = -1;
+  bool stack_flag = false;
+  auto add = [&] {
+    if (anon >= 0) classifier.Add(mapping, anon, stack_flag);
+    anon = -1;
+    stack_flag = false;
+  };
   bool read = ForEachLine("/proc/self/smaps", [&](std::string_view line) {
     constexpr std::string_view kAnonymous = "Anonymous:";
     if (line.starts_with(kAnonymous)) {
       line.remove_prefix(line.find_first_of("0123456789"));
       int64_t kib = 0;
       std::from_chars(line.data(), line.data() + line.size(), kib);
-      if (has_mapping) classifier.Add(mapping, kib * 1024);
-      has_mapping = false;
+      anon = kib * 1024;
+    } else if (line.starts_with("VmFlags:")) {
+      stack_flag = line.find(" nh") != line.npos;
     } else if (Mapping next; ParseMapping(line, next)) {
+      add();
       mapping = next;
       mapping.path = LastingName(next.path);
-      has_mapping = true;
     }
   });
+  add();
   return read ? classifier.memory() : ResidentMemory{};
 }
 

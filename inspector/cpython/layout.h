@@ -144,8 +144,9 @@ inline constexpr size_t kUnicodeLength = 16;
 inline constexpr size_t kUnicodeState = 32;
 inline constexpr size_t kTypeDealloc = 48;
 inline constexpr size_t kBytesData = 32;
-inline constexpr size_t kModuleName = 48;    // md_name
-inline constexpr size_t kDateTimeZone = 40;  // PyDateTime_DateTime::tzinfo
+inline constexpr size_t kModuleName = 48;     // md_name
+inline constexpr size_t kThreadIdBefore = 8;  // thread_id, by native_thread_id
+inline constexpr size_t kDateTimeZone = 40;   // PyDateTime_DateTime::tzinfo
 
 /// Type flags (Include/object.h, the same in 3.11 … 3.14).
 inline constexpr uint64_t kFlagManagedWeakref = 1 << 3;  // 3.12+

@@ -92,6 +92,9 @@ class Scan {
       if ((flags_of(list) & kFlagList) == 0) continue;
       const char* items = ReadPointer(list, ptrdiff_t(layout.list_items));
       auto count = Read<int64_t>(list, kObjectSize);
+      // Lists that were freed and are kept for the next ones have no items.
+      if (!IsWritable(reinterpret_cast<uintptr_t>(items), 8 * size_t(count)))
+        continue;
       for (int64_t i = 0; i < count; ++i) {
         const PyObject* tuple = ReadObject(items, 8 * i);
         if ((flags_of(tuple) & kFlagTuple) == 0) break;

@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <link.h>
+#include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -492,8 +493,11 @@ class Verifier {
     const char* state =
         reinterpret_cast<const char*>(thread) + layout_.thread_exc_state;
     const char* info = ReadPointer(thread, layout_.thread_exc_info);
+    auto descriptor =
+        Read<unsigned long>(thread, layout_.thread_native_id - kThreadIdBefore);
     return Check(static_cast<long>(native) == syscall(SYS_gettid),
                  "native_thread_id") &&
+           Check(descriptor == pthread_self(), "thread_id") &&
            Check(info == state, "exc_info");
   }
 

@@ -50,7 +50,12 @@ void NoteStackPointers(const Runtime& runtime, ThreadStacks& stacks) {
     auto id =
         Read<uint64_t>(thread, ptrdiff_t(runtime.layout->thread_native_id));
     uintptr_t pointer = id == self ? 0 : StackPointerOf(id);
-    if (pointer != 0) stacks.stacks[stacks.count++] = {id, pointer, 0};
+    if (pointer != 0) {
+      auto descriptor = Read<uintptr_t>(
+          thread,
+          ptrdiff_t(runtime.layout->thread_native_id - kThreadIdBefore));
+      stacks.stacks[stacks.count++] = {id, pointer, 0, descriptor};
+    }
     thread = runtime.thread_next(thread);
   }
 }
@@ -59,8 +64,13 @@ void FindStackEnds(ThreadStacks& stacks) {
   ForEachMapping([&stacks](const Mapping& mapping) {
     for (size_t i = 0; i < stacks.count; ++i) {
       ThreadStack& stack = stacks.stacks[i];
-      if (mapping.range.Contains(stack.begin))
-        stack.end = std::min(mapping.range.end, stack.begin + kMostStackBytes);
+      if (!mapping.range.Contains(stack.begin)) continue;
+      stack.end = std::min(mapping.range.end, stack.begin + kMostStackBytes);
+      // glibc puts the descriptor at the upper end of a stack that it makes.
+      // From 2.42 on what follows may belong to the same mapping, guard pages
+      // included, which nobody may read (MADV_GUARD_INSTALL).
+      if (stack.descriptor > stack.begin && stack.descriptor < stack.end)
+        stack.end = stack.descriptor;
     }
   });
 }

@@ -11,7 +11,8 @@ namespace inspector {
 struct ThreadStack {
   uint64_t native_thread_id = 0;
   uintptr_t begin = 0;
-  uintptr_t end = 0;  // 0 until FindStackEnds.
+  uintptr_t end = 0;         // FindStackEnds: 0 if it is not known.
+  uintptr_t descriptor = 0;  // The thread's pthread_t.
 };
 
 /// C stacks of the interpreter's threads, for references that only C code holds

@@ -74,6 +74,11 @@ def test_the_table_lists_every_program():
 )
 def test_type_state_and_holder_are_named(python, agent_directory, tmp_path, leak):
     growth = diff(tmp_path, *leaking(leak.program, python, agent_directory, UNITS))
+    if leak.program == "atexit_callbacks" and python.version >= (3, 14):
+        # Lists and tuples of Python keep them since.
+        leak = dataclasses.replace(
+            leak, holder=leak.holder.replace("atexit → ", "atexit → list[…] → tuple[…] → ")
+        )
     module = leak.type.split(".")[0]
     entry = next(e for e in growth["grew"] if e["type"].split(".")[0] == module)
     named = entry["held_by"] if entry["held_by"] else entry["cycle"]
