@@ -8,7 +8,7 @@ PACKAGES := \
     libspdlog-dev libcurl4-openssl-dev libarchive-dev libunwind-dev \
     libgtest-dev libgmock-dev python3-dev \
     python3 python3-venv patch file tar gzip procps
-TEST_PACKAGES := $(PACKAGES) binutils chromium
+TEST_PACKAGES := $(PACKAGES) binutils chromium mmdebstrap patchelf
 BENCH_PACKAGES := $(PACKAGES) libbenchmark-dev util-linux
 FORMAT_PACKAGES := $(PACKAGES) clang-format clang-tidy
 
@@ -21,6 +21,9 @@ published-fixes_LOCK := fixtures/ccx/requirements-published-fixes.txt
 moto_LOCK := fixtures/platform/requirements-moto.txt
 tests_LOCK := tests/requirements.txt
 bench_LOCK := tests/bench/requirements.txt
+
+# Debian suites whose CPythons the tests run on, beside those of this machine.
+PYTHON_SUITES := trixie forky
 
 PYTHON := /usr/bin/python3
 CMAKE_ARGS := -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
@@ -37,7 +40,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench build format clean lock packages test-packages \
-    bench-packages format-packages
+    bench-packages format-packages pythons
 
 help:
 	@echo 'make demo    show cycles, memory and verdict on the real service'
@@ -54,7 +57,7 @@ demo: build environment-before environment-published-fixes environment-moto
 	@echo 'demo: running $(DEMO)'
 	@$(DEMO)
 
-test: test-packages build $(TEST_ENVIRONMENTS:%=environment-%)
+test: test-packages build pythons $(TEST_ENVIRONMENTS:%=environment-%)
 	@echo 'test: C++ tests, waiting for ctest (seconds)'
 	@ctest --test-dir build/release -j$(JOBS) --output-on-failure
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
@@ -136,6 +139,10 @@ bench-packages:
 
 format-packages:
 	$(if $(strip $(FORMAT_PACKAGES)),$(call install,$(FORMAT_PACKAGES)))
+
+# For the tests; what cannot be had is skipped by name.
+pythons: test-packages
+	@tests/support/debian_pythons $(PYTHON_SUITES)
 
 # An environment is made anew when its lock file has other contents than the
 # one it was made from, or the folder has moved: both are in the stamp's name.

@@ -436,6 +436,8 @@ class Verifier {
     PyRef back = Attribute(frame, "f_back");
     if (iframe == nullptr || !frame || !code || !back) return false;
     const char* previous = ReadPointer(iframe, layout_.iframe_previous);
+    // Its second argument, `second`, is the text 'constant'.
+    PyObject* second = ReadSlot(iframe, layout_.iframe_localsplus + 8).object;
     return CodeOf(layout_, iframe) == code.get() &&
            TypeOf(ReadSlot(iframe, layout_.iframe_function).object) ==
                runtime_.type_function &&
@@ -446,10 +448,7 @@ class Verifier {
                Number(Attribute(frame, "f_lineno")) &&
            previous != nullptr &&
            CodeOf(layout_, previous) == Attribute(back, "f_code").get() &&
-           // Its second argument, `second`, is the text 'constant'.
-           TextEquals(layout_,
-                      ReadSlot(iframe, layout_.iframe_localsplus + 8).object,
-                      "constant");
+           IsText(runtime_, second) && TextEquals(layout_, second, "constant");
   }
 
   /// Inside a call in C: the depth of the stack is unknown, or exact (3.14+).

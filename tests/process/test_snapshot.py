@@ -163,6 +163,29 @@ def test_what_is_missing_from_garbage_is_reached_from_a_finalizer(
     assert found > 2000 and missing > 0
 
 
+def test_what_a_running_generator_borrows_is_counted_once(python, agent_directory):
+    """Its stack refers to a local without a count of its own (3.14+)."""
+    code = """
+import queue, threading
+class Signal(queue.SimpleQueue): pass
+started = threading.Semaphore(0)
+def generator(signal):
+    started.release()
+    signal.get()
+    yield
+def work():
+    for _ in generator(Signal()): pass
+threading.Thread(target=work, daemon=True).start()
+started.acquire()
+"""
+    with running("runs_code.py", python, agent_directory, (code,)) as target:
+        report = target.snapshot("Signal")
+    [watched] = report["watched"]
+    assert watched["alive"] == watched["in_flight"] == 1
+    for account in ("overcounted", "unexplained"):
+        assert "__main__.Signal" not in {row["type"] for row in report["heap"][account]}
+
+
 def test_what_a_call_in_c_holds_is_in_flight(python, agent_directory):
     with running("in_c_calls.py", python, agent_directory) as target:
         # Its thread may still be on its way into the read that it waits in.

@@ -22,6 +22,11 @@ class Python:
     def name(self):
         return "%s-%s" % (".".join(map(str, self.version)), self.origin)
 
+    @property
+    def home(self):
+        """PYTHONHOME for a copy of it elsewhere."""
+        return str(pathlib.Path(self.path).parents[1])
+
 
 def _version(path):
     try:
@@ -67,6 +72,11 @@ def _is_supported(version):
 
 def supported():
     return [python for python in found() if _is_supported(python.version)]
+
+
+def of_other_suites():
+    """Supported ones that are one program without libpython, as Debian has them."""
+    return [python for python in supported() if str(ROOT) in python.path]
 
 
 def unsupported():
