@@ -5,7 +5,7 @@
 namespace inspector {
 
 /// The figures of this process's own collector, read from `_gc_runtime_state`
-/// (Include/internal/pycore_gc.h, 3.11 … 3.13). Plain words: may be read
+/// (Include/internal/pycore_gc.h, 3.11 … 3.14). Plain words: may be read
 /// without the GIL, each is then of its own moment.
 struct CollectorState {
   struct Generation {

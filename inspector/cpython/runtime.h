@@ -68,7 +68,7 @@ struct Runtime {
 ///
 /// Returns an empty text and fills `runtime`, or a sentence that says what is
 /// not as known; then nothing may be read. Facts and tricks:
-/// Modules/gcmodule.c and Objects/*.c of 3.11 … 3.13.
+/// Modules/gcmodule.c and Objects/*.c of 3.11 … 3.14.
 std::string FindRuntime(Runtime& runtime);
 
 /// True while a collection runs: its garbage is in no list then.

@@ -57,7 +57,7 @@ void VisitText(const Layout& layout, const PyObject* text, uint64_t before,
           utf8 + 1);
 }
 
-/// Attribute values behind the object, in its own block (3.13).
+/// Attribute values behind the object, in its own block (3.13+).
 uint64_t InlineValuesSize(const Runtime& runtime, const PyObject* object,
                           const PyObject* type, uint64_t flags) {
   const Layout& layout = *runtime.layout;

@@ -32,7 +32,8 @@ def refusal_of(path, env):
 def test_other_pythons_are_refused_by_name(unsupported_python, agent_directory):
     version = ".".join(map(str, unsupported_python.version))
     said = refusal_of(unsupported_python.path, environment(agent_directory))
-    assert said == "CPython " + version + SUPPORTED
+    build = {"": "", "t": " without the GIL", "d": ", a debug build,"}
+    assert said == "CPython " + version + build[unsupported_python.flags] + SUPPORTED
 
 
 @dataclasses.dataclass(frozen=True)

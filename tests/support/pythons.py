@@ -16,11 +16,17 @@ FIRST_WITH_GENERATIONS = (3, 14, 5)  # Of 3.14.
 class Python:
     path: str
     version: tuple
+    flags: str  # sys.abiflags: "t" without the GIL, "d" a debug build.
     origin: str
 
     @property
     def name(self):
-        return "%s-%s" % (".".join(map(str, self.version)), self.origin)
+        return "%s%s-%s" % (".".join(map(str, self.version)), self.flags, self.origin)
+
+    @property
+    def is_supported(self):
+        is_incremental = (3, 14) <= self.version < FIRST_WITH_GENERATIONS
+        return self.version[:2] in SUPPORTED and not is_incremental and not self.flags
 
     @property
     def home(self):
@@ -29,9 +35,14 @@ class Python:
 
 
 def _version(path):
+    """((major, minor, micro), abiflags), or None."""
+    code = (
+        "import sys; sys.stdout.write('%d.%d.%d ' % sys.version_info[:3] "
+        "+ getattr(sys, 'abiflags', '').replace('m', ''))"
+    )
     try:
         text = subprocess.run(
-            [path, "-c", "import sys; sys.stdout.write('%d.%d.%d' % sys.version_info[:3])"],
+            [path, "-c", code],
             capture_output=True,
             text=True,
             timeout=20,
@@ -39,7 +50,8 @@ def _version(path):
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return tuple(int(part) for part in text.split("."))
+    version, flags = text.split(" ")
+    return tuple(int(part) for part in version.split(".")), flags
 
 
 @functools.cache
@@ -61,17 +73,12 @@ def found():
         version = None if real in seen else _version(path)
         if version is not None:
             seen.add(real)
-            pythons.append(Python(path, version, origin))
+            pythons.append(Python(path, *version, origin))
     return pythons
 
 
-def _is_supported(version):
-    is_incremental = (3, 14) <= version < FIRST_WITH_GENERATIONS
-    return version[:2] in SUPPORTED and not is_incremental
-
-
 def supported():
-    return [python for python in found() if _is_supported(python.version)]
+    return [python for python in found() if python.is_supported]
 
 
 def of_other_suites():
@@ -83,5 +90,5 @@ def unsupported():
     return [
         python
         for python in found()
-        if not _is_supported(python.version) and python.version[0] >= 3
+        if not python.is_supported and python.version[0] >= 3
     ]
