@@ -22,8 +22,8 @@ moto_LOCK := fixtures/platform/requirements-moto.txt
 tests_LOCK := tests/requirements.txt
 bench_LOCK := tests/bench/requirements.txt
 
-# Debian suites whose CPythons the tests run on, beside those of this machine.
-PYTHON_SUITES := trixie forky
+# CPythons of other Debian suites that the tests run on, beside this machine's.
+OTHER_PYTHONS := trixie=python3.13 forky=python3.14,python3.15
 
 PYTHON := /usr/bin/python3
 CMAKE_ARGS := -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
@@ -142,7 +142,7 @@ format-packages:
 
 # For the tests; what cannot be had is skipped by name.
 pythons: test-packages
-	@tests/support/debian_pythons $(PYTHON_SUITES)
+	@tests/support/debian_pythons $(OTHER_PYTHONS)
 
 # An environment is made anew when its lock file has other contents than the
 # one it was made from, or the folder has moved: both are in the stamp's name.
