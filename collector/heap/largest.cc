@@ -222,12 +222,9 @@ json Paths(const RecordedHeap& heap, const std::string& type_or_address) {
   std::stable_sort(
       entries.begin(), entries.end(),
       [](const Entry& a, const Entry& b) { return a.count > b.count; });
-  json document = {{"schema", "cyclescope.path/1"},
-                   {"wanted", type_or_address},
-                   {"objects", nodes.size()},
-                   {"paths", json::array()},
-                   {"paths_total", entries.size()},
-                   {"limits", json::array()}};
+  json document = {{"schema", "cyclescope.path/1"}, {"wanted", type_or_address},
+                   {"objects", nodes.size()},       {"paths", json::array()},
+                   {"paths_total", entries.size()}, {"limits", json::array()}};
   if (looked_at < nodes.size())
     document["limits"].push_back(
         {{"field", "paths"},

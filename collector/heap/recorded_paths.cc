@@ -125,7 +125,8 @@ std::string RecordedPaths::Text(NodeId node, PathStyle style) const {
     if (is_long && i == kShownFirst) {
       size_t left_out = length - kShownFirst - kShownLast;
       text += " → …";
-      if (style == PathStyle::kExact) text += fmt::format(" ({} more)", left_out);
+      if (style == PathStyle::kExact)
+        text += fmt::format(" ({} more)", left_out);
       i += left_out;
       folded = false;
     }

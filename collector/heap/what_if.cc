@@ -19,6 +19,8 @@ namespace {
 // Cuts that are tried out, and of how many the freed bytes are known before.
 constexpr size_t kTried = 8;
 constexpr size_t kFreed = 40;
+// Of what is freed, how many are named.
+constexpr size_t kAddresses = 1000;
 
 /// Counts the cycles on which there is a reference of one name, of one class
 /// or of one that inherits from it, and of one function or of any.
@@ -76,12 +78,21 @@ class CandidateTally {
   }
 
  private:
-  // Class, name (0: a place in a sequence), function (0: any).
+  // Class, name, function (0: any).
   using Key = std::tuple<StringId, StringId, StringId>;
   using Owned = std::tuple<uint32_t, StringId, StringId>;
 
   static std::string_view LastPart(std::string_view name) {
     return name.substr(name.rfind('.') + 1);
+  }
+
+  /// Not where an instance keeps its attributes, nor a place in some container,
+  /// which has a name where it is held.
+  bool CanBeMended(EdgeName name) const {
+    if (name.is_none() || name.is_index()) return false;
+    std::string_view text = heap_.file().text(name.text());
+    return text != ".__dict__" && !text.starts_with('[') &&
+           !text.starts_with(' ');
   }
 
   void AddStep(NodeId referrer, NodeId referent, std::set<Key>& keys) {
@@ -92,8 +103,7 @@ class CandidateTally {
       if (referents[i].referent() != referent || referents[i].cut()) continue;
       EdgeName name =
           heap_.file().edge_names()[heap_.graph().FirstEdge(referrer) + i];
-      // Where an instance keeps its attributes is nothing that one can mend.
-      if (name.is_none() || heap_.NameOf(name) == ".__dict__") continue;
+      if (!CanBeMended(name)) continue;
       for (StringId of : {StringId{0}, function}) {
         owned_.insert({type, name.text(), of});
         for (StringId base :
@@ -111,7 +121,7 @@ class CandidateTally {
     std::string_view label = LastPart(text);
     Cut cut;
     cut.type = labels_.at(label) == 1 ? label : text;
-    cut.edge = edge == 0 ? "[*]" : heap_.file().text(edge);
+    cut.edge = heap_.file().text(edge);
     if (cut.edge.starts_with('.')) cut.edge.erase(0, 1);
     cut.function = heap_.file().text(function);
     return cut;
@@ -299,6 +309,9 @@ json WhatIf::Freed(const Outcome& outcome) const {
        {heap::State::kPinned, heap::State::kFloating, heap::State::kInFlight})
     freed[RecordedHeap::StateName(state)] = of_state[int(state)];
   freed["types"] = TypeRows(heap_, outcome.freed);
+  freed["addresses"] = json::array();
+  for (size_t i = 0; i < std::min(kAddresses, outcome.freed.size()); ++i)
+    freed["addresses"].push_back(heap_.AddressOf(outcome.freed[i].node));
   return freed;
 }
 

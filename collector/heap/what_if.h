@@ -24,7 +24,8 @@ class WhatIf {
 
   /// The same with `ranking`: the cuts that break the most cycles, then free
   /// the most bytes. Candidates are the references on the cycles found, by each
-  /// class of their owner and by function. O((objects + references) ·
+  /// class of their owner and by function; places in containers are none, since
+  /// they are no fix. O((objects + references) ·
   /// candidates looked at closely).
   nlohmann::json Rank(size_t most);
 

@@ -313,8 +313,7 @@ BlockBytes Allocator::BlockAt(const void* start, uint64_t wanted) const {
     // inside a block.
     bool starts_block = address - pool >= kPoolHeader &&
                         size_class < kLargestBlock / kAlignment &&
-                        (address - pool - kPoolHeader) % block == 0 &&
-                        wanted <= block;
+                        (address - pool - kPoolHeader) % block == 0;
     bytes.pymalloc = starts_block ? block : wanted;
     return bytes;
   }

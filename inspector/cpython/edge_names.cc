@@ -69,28 +69,48 @@ std::span<const EdgeName> EdgeNamer::NamesOf(NodeId node) {
   if (is_namespace_.empty()) FindNamespaces();
   auto edges = walk_.graph().Referents(node);
   names_.assign(edges.size(), EdgeName());
-  // Both sides come in nearly the same order: look a few edges ahead, and in
-  // short rows everywhere.
+  // Both sides come in nearly the same order, but for the items of sequences,
+  // which tp_traverse visits from the last to the first: look a few edges ahead
+  // of the last one found, a few behind, at both ends, and in short rows
+  // everywhere.
   constexpr size_t kAhead = 16;
   constexpr size_t kShort = 64;
   size_t next = 0;
+  size_t next_back = edges.size();
   size_t found = 0;
   ForEachNamedReference(
       runtime_, walk_.object(node), types_[walk_.type(node)].native,
       [&](const PyObject* referent, const ReferenceName& name) {
-        size_t first = edges.size() <= kShort ? 0 : next;
-        size_t last = edges.size() <= kShort
-                          ? edges.size()
-                          : std::min(edges.size(), next + kAhead);
         auto is_it = [&](size_t i) {
           return walk_.object(edges[i].referent()) == referent &&
                  names_[i].is_none();
         };
-        size_t at = next < edges.size() && is_it(next) ? next : first;
-        while (at < last && !is_it(at)) ++at;
-        if (at == last) return Naming::kGoOn;
+        auto find = [&](size_t first, size_t last) {
+          while (first < last && !is_it(first)) ++first;
+          return first < last ? first : edges.size();
+        };
+        auto find_back = [&](size_t first, size_t last) {
+          while (first < last && !is_it(last - 1)) --last;
+          return first < last ? last - 1 : edges.size();
+        };
+        auto before = [&](size_t end) { return end - std::min(end, kAhead); };
+        size_t at = edges.size();
+        if (edges.size() <= kShort) {
+          at =
+              next < edges.size() && is_it(next) ? next : find(0, edges.size());
+        } else {
+          if (next_back > 0 && is_it(next_back - 1)) at = next_back - 1;
+          if (at == edges.size())
+            at = find(next, std::min(edges.size(), next + kAhead));
+          if (at == edges.size()) at = find_back(before(next_back), next_back);
+          if (at == edges.size()) at = find_back(before(at), at);
+        }
+        if (at == edges.size()) return Naming::kGoOn;
         names_[at] = Format(name, is_namespace_[node] != 0);
-        next = at + 1;
+        if (edges.size() > kShort && at < next_back && at >= before(next_back))
+          next_back = at;
+        else
+          next = at + 1;
         return ++found == edges.size() ? Naming::kStop : Naming::kGoOn;
       });
   return names_;

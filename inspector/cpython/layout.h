@@ -143,6 +143,7 @@ inline constexpr size_t kGcHeadSize = 16;
 inline constexpr size_t kUnicodeLength = 16;
 inline constexpr size_t kUnicodeState = 32;
 inline constexpr size_t kTypeDealloc = 48;
+inline constexpr size_t kTypeDoc = 176;
 inline constexpr size_t kBytesData = 32;
 inline constexpr size_t kModuleName = 48;     // md_name
 inline constexpr size_t kThreadIdBefore = 8;  // thread_id, by native_thread_id

@@ -40,6 +40,8 @@ enum class NativeReferences : uint8_t {
   kDescriptor,
   kRange,
   kDateTime,
+  kInstance,  // 3.13+: of a class that keeps attributes in place.
+  kLruCache,
 };
 
 /// A dict whose keys are their own values is the interpreter's table of
@@ -143,6 +145,23 @@ void ForEachNativeReference(const Runtime& runtime, PyObject* object,
         field(kFirstField + 8 * i, kNames[i]);
       }
       return;
+    case NativeReferences::kInstance:
+      // PyObject_VisitManagedDict leaves the dict out as long as it shares the
+      // values in place.
+      if (AttributesOf(runtime, object).values != nullptr)
+        field(size_t(layout.instance_dict), ".__dict__");
+      return;
+    case NativeReferences::kLruCache: {
+      // Modules/_functoolsmodule.c: prev, next, … of the list, which begins in
+      // the object itself; a bounded cache owns its links twice.
+      constexpr ptrdiff_t kNext = 24;
+      auto* root = reinterpret_cast<const char*>(object);
+      const char* link = ReadPointer(root, kNext);
+      for (; link != nullptr && link != root; link = ReadPointer(link, kNext))
+        visit(reinterpret_cast<PyObject*>(const_cast<char*>(link)),
+              ReferenceName::Field(" link"));
+      return;
+    }
     case NativeReferences::kDateTime:
       // Include/datetime.h: hash, char hastzinfo, data, tzinfo.
       if (Read<char>(object, kFirstField + 8) != 0)

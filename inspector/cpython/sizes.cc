@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 #include "inspector/cpython/code.h"
@@ -112,6 +113,83 @@ uint64_t OwnSize(const Runtime& runtime, const PyObject* object,
   return basic;
 }
 
+/// The nearest base whose objects' C struct is made by C code: a class made by
+/// Python code has its base's struct and no more.
+const PyObject* BaseInC(const Runtime& runtime, const PyObject* type) {
+  while (type != nullptr &&
+         Read<void*>(type, kTypeDealloc) == runtime.class_dealloc)
+    type = ReadObject(type, runtime.layout->type_base);
+  return type;
+}
+
+/// Types of extension modules whose buffers are known: tp_name and, so that
+/// another layout is not taken for this one, tp_basicsize.
+enum class KnownStruct { kNone, kDeque, kArray, kOrderedDict };
+KnownStruct KnownStructOf(const Layout& layout, const PyObject* type) {
+  constexpr int64_t kDequeSize = 216;
+  constexpr int64_t kArraySize = 64;
+  constexpr int64_t kOrderedDictSize = 112;
+  auto size = Read<int64_t>(type, layout.type_basic_size);
+  if (size != kDequeSize && size != kArraySize && size != kOrderedDictSize)
+    return KnownStruct::kNone;
+  std::string_view name = ReadPointer(type, layout.type_name);
+  if (size == kDequeSize && name == "collections.deque")
+    return KnownStruct::kDeque;
+  if (size == kArraySize && name == "array.array") return KnownStruct::kArray;
+  if (size == kOrderedDictSize && name == "collections.OrderedDict")
+    return KnownStruct::kOrderedDict;
+  return KnownStruct::kNone;
+}
+
+/// Modules/_collectionsmodule.c, Modules/arraymodule.c, Objects/odictobject.c;
+/// 3.11 … 3.14.
+template <typename Block>
+void VisitKnownBuffers(const Layout& layout, const PyObject* object,
+                       const PyObject* base, Block block) {
+  switch (KnownStructOf(layout, base)) {
+    case KnownStruct::kNone:
+      return;
+    case KnownStruct::kDeque: {
+      // Blocks of leftlink, 64 items, rightlink; up to 16 spare ones.
+      constexpr uint64_t kBlockBytes = 66 * 8;
+      constexpr ptrdiff_t kRightLink = 65 * 8;
+      constexpr int64_t kMostSpare = 16;
+      const char* last = ReadPointer(object, 32);
+      for (const char* at = ReadPointer(object, 24); at != nullptr;
+           at = at == last ? nullptr : ReadPointer(at, kRightLink))
+        block(at, kBlockBytes);
+      auto spare = std::min(Read<int64_t>(object, 72), kMostSpare);
+      for (int64_t i = 0; i < spare; ++i)
+        block(ReadPointer(object, 80 + 8 * i), kBlockBytes);
+      return;
+    }
+    case KnownStruct::kArray:
+      // ob_item, allocated, ob_descr -> typecode, itemsize
+      if (auto allocated = Read<int64_t>(object, 32))
+        block(ReadPointer(object, 24),
+              uint64_t(allocated * Read<int>(ReadPointer(object, 40), 4)));
+      return;
+    case KnownStruct::kOrderedDict:
+      // od_first -> key, hash, next, prev; od_last; od_fast_nodes, their number
+      for (const char* node = ReadPointer(object, 48); node != nullptr;
+           node = ReadPointer(node, 16))
+        block(node, 32);
+      if (const char* nodes = ReadPointer(object, 64))
+        block(nodes, uint64_t(8 * Read<int64_t>(object, 72)));
+      return;
+  }
+}
+
+/// What a class keeps beside its own block: the keys that its instances share,
+/// and its docstring (Objects/typeobject.c, type_dealloc).
+template <typename Block>
+void VisitClass(const Layout& layout, const PyObject* type, Block block) {
+  if (const char* keys = ReadPointer(type, layout.heap_type_keys))
+    block(keys, KeysTableSize(layout, keys));
+  if (const char* doc = ReadPointer(type, kTypeDoc))
+    block(doc, std::strlen(doc) + 1);
+}
+
 /// Calls `block(start, bytes)` for the object's own block and for each buffer
 /// that is its alone.
 template <typename Block>
@@ -136,6 +214,10 @@ void VisitBlocks(const Runtime& runtime, const PyObject* object, Block block) {
     if (items > 0) block(ReadPointer(object, layout.list_items), items);
   } else if ((flags & kFlagDict) != 0) {
     VisitDict(layout, object, block);
+    VisitKnownBuffers(layout, object, BaseInC(runtime, type), block);
+  } else if ((flags & kFlagType) != 0) {
+    if ((TypeFlags(runtime, object) & kFlagHeapType) != 0)
+      VisitClass(layout, object, block);
   } else if (HasBase(runtime, type, runtime.type_set) ||
              HasBase(runtime, type, runtime.type_frozenset)) {
     const char* small =
@@ -147,6 +229,8 @@ void VisitBlocks(const Runtime& runtime, const PyObject* object, Block block) {
     constexpr ptrdiff_t kAllocated = 24;  // ob_alloc, ob_bytes
     if (auto allocated = Read<int64_t>(object, kAllocated))
       block(ReadPointer(object, kAllocated + 8), uint64_t(allocated));
+  } else if (const PyObject* base = BaseInC(runtime, type)) {
+    VisitKnownBuffers(layout, object, base, block);
   }
 }
 
@@ -200,22 +284,26 @@ bool MayHaveMoreBlocks(const Runtime& runtime, const PyObject* type) {
   for (const PyObject* base :
        {runtime.type_set, runtime.type_frozenset, runtime.type_bytearray})
     if (HasBase(runtime, type, base)) return true;
-  return false;
+  const PyObject* base = BaseInC(runtime, type);
+  return base != nullptr &&
+         KnownStructOf(*runtime.layout, base) != KnownStruct::kNone;
 }
 
-// A class made by Python code has its base's C struct and no more: what its
-// objects own is settled by the nearest type made in C, and the interpreter's
-// own types (those in `types`, in `weakref` and without a module's name) own
-// what VisitBlocks knows.
+// What objects own is settled by the nearest type made in C, and the
+// interpreter's own types (those in `types`, in `weakref` and without a
+// module's name) own what VisitBlocks knows.
 bool MayOwnBuffers(const Runtime& runtime, const PyObject* type) {
   const Layout& layout = *runtime.layout;
-  while (type != nullptr &&
-         Read<void*>(type, kTypeDealloc) == runtime.class_dealloc)
-    type = ReadObject(type, layout.type_base);
-  if (type == nullptr) return false;
+  type = BaseInC(runtime, type);
+  if (type == nullptr || KnownStructOf(layout, type) != KnownStruct::kNone)
+    return false;
   std::string_view name = ReadPointer(type, layout.type_name);
-  return name.find('.') != name.npos && !name.starts_with("types.") &&
-         !name.starts_with("weakref.");
+  // Those of these modules that are not in KnownStruct have none.
+  constexpr std::string_view kWithout[] = {
+      "types.", "weakref.", "_abc.", "functools.", "datetime.", "collections."};
+  for (std::string_view module : kWithout)
+    if (name.starts_with(module)) return name.ends_with(".deque");
+  return name.find('.') != name.npos;
 }
 
 }  // namespace inspector

@@ -193,6 +193,15 @@ NativeReferences TypeTable::NativeOf(const PyObject* type,
       {"classmethod_descriptor", NativeReferences::kDescriptor},
       {"range", NativeReferences::kRange},
       {"datetime.datetime", NativeReferences::kDateTime}};
+  // A type of C code has a dot in its tp_name, which no class of Python has.
+  for (const PyObject* at = type; at != nullptr;
+       at = ReadObject(at, layout.type_base))
+    if (std::string_view(ReadPointer(at, layout.type_name)) ==
+        "functools._lru_cache_wrapper")
+      return NativeReferences::kLruCache;
+  constexpr uint64_t kInPlace = kFlagManagedDict | kFlagInlineValues;
+  if (layout.minor >= 13 && (TypeFlags(runtime_, type) & kInPlace) == kInPlace)
+    return NativeReferences::kInstance;
   // By the static type that gives the struct: what a program defines under
   // these names is a heap type.
   while (type != nullptr && (TypeFlags(runtime_, type) & kFlagHeapType) != 0)
