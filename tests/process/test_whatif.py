@@ -63,7 +63,7 @@ def read_ids(path):
 
 
 def test_a_cut_frees_what_was_foretold_on_200_random_graphs(python, agent_directory, tmp_path):
-    found, tried, together = 0, 0, 2
+    found, tried, together = 0, 0, 8
     with running("random_graphs.py", python, agent_directory) as target:
         for first_seed in range(2000, 2240, together):
             for seed in range(first_seed, first_seed + together):
