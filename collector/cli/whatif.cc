@@ -1,12 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 
 #include "collector/cli/checks.h"
 #include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
+#include "collector/error.h"
 #include "collector/heap/what_if.h"
 
 namespace collector {
@@ -21,6 +25,7 @@ struct WhatIfOptions {
   std::string source;
   std::vector<std::string> cuts;
   std::vector<std::string> watch;
+  std::string ids;
   size_t top = 10;
   bool all = false;
   bool json = false;
@@ -89,12 +94,28 @@ std::string RenderRanking(const json& outcome) {
          RenderLimits(outcome["limits"]);
 }
 
+/// As `snapshot --ids` does.
+void WriteIds(const RecordedHeap& heap, const std::vector<heap::NodeId>& nodes,
+              const std::string& path) {
+  std::ofstream file(path);
+  for (heap::NodeId node : nodes)
+    file << heap.AddressOf(node) << " "
+         << heap.file().text(heap.file().type(node).name) << " "
+         << heap.StateOf(node) << "\n";
+  file.close();
+  if (!file)
+    throw Error(fmt::format("--ids {}: {}", path, std::strerror(errno)));
+}
+
 void Run(const WhatIfOptions& options) {
   std::vector<Cut> cuts;
   for (const std::string& text : options.cuts) cuts.push_back(Cut::Parse(text));
   RecordedHeap heap = HeapOf(options.source, options.watch);
   WhatIf what_if(heap);
-  json outcome = cuts.empty() ? what_if.Rank(kRanked) : what_if.Without(cuts);
+  std::vector<heap::NodeId> freed;
+  json outcome =
+      cuts.empty() ? what_if.Rank(kRanked) : what_if.Without(cuts, &freed);
+  if (!options.ids.empty()) WriteIds(heap, freed, options.ids);
   if (options.json)
     fmt::print("{}\n", outcome.dump());
   else if (cuts.empty())
@@ -123,6 +144,10 @@ void AddWhatIf(CLI::App& app, int*) {
                    "(repeatable)")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  verb->add_option("--ids", options->ids,
+                   "With --cut, also write address, type and state of every "
+                   "object that would be freed to this file")
+      ->needs("--cut");
   verb->add_option("--top", options->top, "Rows of each list")
       ->capture_default_str()
       ->check(Positive());

@@ -19,8 +19,6 @@ namespace {
 // Cuts that are tried out, and of how many the freed bytes are known before.
 constexpr size_t kTried = 8;
 constexpr size_t kFreed = 40;
-// Of what is freed, how many are named.
-constexpr size_t kAddresses = 1000;
 
 /// Counts the cycles on which there is a reference of one name, of one class
 /// or of one that inherits from it, and of one function or of any.
@@ -309,13 +307,10 @@ json WhatIf::Freed(const Outcome& outcome) const {
        {heap::State::kPinned, heap::State::kFloating, heap::State::kInFlight})
     freed[RecordedHeap::StateName(state)] = of_state[int(state)];
   freed["types"] = TypeRows(heap_, outcome.freed);
-  freed["addresses"] = json::array();
-  for (size_t i = 0; i < std::min(kAddresses, outcome.freed.size()); ++i)
-    freed["addresses"].push_back(heap_.AddressOf(outcome.freed[i].node));
   return freed;
 }
 
-json WhatIf::Without(const std::vector<Cut>& cuts) {
+json WhatIf::Without(const std::vector<Cut>& cuts, std::vector<NodeId>* freed) {
   json document = Document();
   std::vector<EdgeAt> edges;
   for (const Cut& cut : cuts) {
@@ -329,6 +324,8 @@ json WhatIf::Without(const std::vector<Cut>& cuts) {
   std::sort(edges.begin(), edges.end(), before);
   edges.erase(std::unique(edges.begin(), edges.end(), same), edges.end());
   Outcome outcome = Try(std::move(edges));
+  if (freed != nullptr)
+    for (const auto& [node, by] : outcome.freed) freed->push_back(node);
   document["references"] = outcome.edges.size();
   document["broken"] = outcome.broken;
   document["surviving"] = document["cycles"].get<uint64_t>() - outcome.broken;

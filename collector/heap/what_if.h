@@ -19,8 +19,9 @@ class WhatIf {
 
   /// `cyclescope.whatif/1` for the cuts taken together. Throws Error for one
   /// that names no reference. O(objects + references), and the search for
-  /// cycles.
-  nlohmann::json Without(const std::vector<Cut>& cuts);
+  /// cycles. What is freed goes into `freed`, if that is not null.
+  nlohmann::json Without(const std::vector<Cut>& cuts,
+                         std::vector<heap::NodeId>* freed = nullptr);
 
   /// The same with `ranking`: the cuts that break the most cycles, then free
   /// the most bytes. Candidates are the references on the cycles found, by each

@@ -40,7 +40,7 @@ enum class NativeReferences : uint8_t {
   kDescriptor,
   kRange,
   kDateTime,
-  kInstance,  // 3.13+: of a class that keeps attributes in place.
+  kInstance,  // Where Runtime::shared_dict_is_visited is false.
   kLruCache,
 };
 
@@ -146,8 +146,8 @@ void ForEachNativeReference(const Runtime& runtime, PyObject* object,
       }
       return;
     case NativeReferences::kInstance:
-      // PyObject_VisitManagedDict leaves the dict out as long as it shares the
-      // values in place.
+      // PyObject_VisitManagedDict of 3.13.0 leaves the dict out as long as it
+      // shares the values in place.
       if (AttributesOf(runtime, object).values != nullptr)
         field(size_t(layout.instance_dict), ".__dict__");
       return;

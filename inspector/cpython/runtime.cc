@@ -88,8 +88,11 @@ class Verifier {
       : runtime_(runtime), layout_(layout) {}
 
   bool All() {
-    return Symbols() && Published() && Generations() && Types() && Texts() &&
-           Dicts() && Probe() && Instances() && Threads() && Sizes();
+    bool all = Symbols() && Published() && Generations() && Types() &&
+               Texts() && Dicts() && Probe() && Instances() && Threads() &&
+               Sizes();
+    if (all && layout_.minor >= 13) LookAtSharedDict();
+    return all;
   }
   const std::string& failed() const { return failed_; }
 
@@ -484,6 +487,30 @@ class Verifier {
           TextEquals(layout_, entries.key(i), "_data"))
         return true;
     return Check(false, "instance values");
+  }
+
+  /// Looks how an instance is traversed that has values in place and a dict.
+  void LookAtSharedDict() {
+    PyRef instance = Call(Attribute(Import("codecs"), "IncrementalEncoder"));
+    PyRef dict = instance ? Attribute(instance, "__dict__") : PyRef();
+    if (!dict) return;
+    InstanceAttributes attributes = AttributesOf(runtime_, instance.get());
+    if (attributes.values == nullptr || attributes.dict != dict.get()) return;
+    struct Search {
+      PyObject* wanted;
+      bool found;
+    } search = {dict.get(), false};
+    auto traverse =
+        Read<traverseproc>(TypeOf(instance.get()), layout_.type_traverse);
+    traverse(
+        instance.get(),
+        [](PyObject* referent, void* argument) noexcept {
+          auto* at = static_cast<Search*>(argument);
+          at->found = at->found || referent == at->wanted;
+          return 0;
+        },
+        &search);
+    runtime_.shared_dict_is_visited = search.found;
   }
 
   bool Threads() {

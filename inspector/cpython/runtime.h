@@ -44,6 +44,9 @@ struct Runtime {
   PyObject* type_coroutine = nullptr;
   PyObject* type_async_generator = nullptr;
   void* class_dealloc = nullptr;    // Of every class made by Python code.
+  /// Whether tp_traverse names the dict of an instance that shares the values
+  /// in place with it: 3.13 began without, later releases do.
+  bool shared_dict_is_visited = true;
   PyObject* name_module = nullptr;  // The interned text "__module__".
   PyObject* modules = nullptr;      // The dict that sys.modules names at start.
   PyObject* exit_function = nullptr;  // Ours; registered with atexit, or null.
