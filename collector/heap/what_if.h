@@ -12,7 +12,8 @@ namespace collector {
 /// if the object has no cycle of this signature any more. Freed is what goes at
 /// once because no counted reference is left, in floating garbage and in what
 /// lives; what finalizers and callbacks of weak references would do is not in
-/// it.
+/// it. A signature's part of it is what lay in, or hung from, the components of
+/// its cycles: where several signatures share a component each has it all.
 class WhatIf {
  public:
   explicit WhatIf(const RecordedHeap& heap);

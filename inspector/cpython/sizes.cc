@@ -300,7 +300,8 @@ bool MayOwnBuffers(const Runtime& runtime, const PyObject* type) {
   std::string_view name = ReadPointer(type, layout.type_name);
   // Those of these modules that are not in KnownStruct have none.
   constexpr std::string_view kWithout[] = {
-      "types.", "weakref.", "_abc.", "functools.", "datetime.", "collections."};
+      "types.",    "weakref.",     "_abc.",        "functools.",
+      "datetime.", "collections.", "_collections."};
   for (std::string_view module : kWithout)
     if (name.starts_with(module)) return name.ends_with(".deque");
   return name.find('.') != name.npos;
