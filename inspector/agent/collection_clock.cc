@@ -7,10 +7,10 @@ namespace {
 
 constexpr int64_t kNearUs = 10'000;
 constexpr int64_t kDueUs = 50'000;  // Due, but nothing is being made.
-constexpr int64_t kFarUs = 1'000'000;
+constexpr int64_t kFarUs = 100'000;
 // A measure is kept if its error is below the larger of these.
 constexpr int64_t kErrorUs = 30'000;
-constexpr int64_t kErrorPart = 8;
+constexpr int64_t kErrorPart = 4;
 
 }  // namespace
 
@@ -91,7 +91,7 @@ void WritePastLimits(const PastCollections& past, JsonWriter& json) {
                past.missed == 0
                    ? "no full collection came since the inspector was loaded"
                    : "the full collections that came could not be timed: they "
-                     "came suddenly or while a snapshot was taken");
+                     "were short or came while a snapshot was taken");
     json.EndObject();
   }
 }

@@ -93,13 +93,13 @@ TEST(CollectionClock, KnowsTheLongest) {
 TEST(CollectionClock, LooksSeldomWhileNothingHappens) {
   Watched watched;
   watched.Pass(watched.now_us() + 100'000'000);
-  EXPECT_LE(watched.looks(), 120);
+  EXPECT_LE(watched.looks(), 1010);
 }
 
 TEST(CollectionClock, LooksSeldomOnALongWay) {
   Watched watched;
   watched.Pass(watched.now_us() + 3600'000'000, true);
-  EXPECT_LE(watched.looks(), 5000);
+  EXPECT_LE(watched.looks(), 36'200);
 }
 
 TEST(CollectionClock, IsNotFooledByYoungCollections) {
