@@ -138,7 +138,7 @@ def measure_ours(objects, build, repeat, keep=None):
             # `collect` leaves the pages unshared, as a service at work does.
             series["collect"].append(heap.seconds("collect"))
             reports.append(heap.snapshot())
-            series["clone"].append(heap.seconds("clone"))
+            series["clone"] += heap.ask("clone", 3)["seconds"]
             streamed = heap.snapshot("--heap", path)
             series["file bytes"].append(streamed["taken"]["child_peak_bytes"])
         taken = [report["taken"] for report in reports]
@@ -197,6 +197,21 @@ def measure_graph(build, repeat, heap_file):
     return {key: Series(values) for key, values in times.items()}
 
 
+def measure_top(build, repeat, heap_file):
+    """Seconds of the whole command, from its start to its end."""
+
+    def once():
+        start = time.perf_counter()
+        subprocess.run(
+            undisturbed() + [build / "bin/cyclescope", "top", heap_file, "--json"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - start
+
+    return Series(once() for _ in range(repeat))
+
+
 def slope(points):
     """Of log(cost) over log(size), least squares: 1 is linear."""
     logs = [(math.log(x), math.log(y)) for x, y in points]
@@ -229,6 +244,7 @@ def figures_of(rows, main, peers=None, graph=None):
     if graph:
         host = graph["DominatorTree", 0].median + graph["Retained", 0].median
         at_most("dominators + retained sizes, host / gc.collect()", 4, host / collect)
+        at_most("`top FILE`, the whole command / gc.collect()", 4, main["top"].median / collect)
     for name, bound in (("guppy3", 10), ("refcycle", 50)):
         row = (peers or {}).get(name, {})
         if "seconds" in row:
@@ -379,6 +395,7 @@ def write_results(output, facts, rows, main, peers, graph):
         ("cyclescope: walk, components, states", main["as collect"]),
         ("cyclescope: whole report", main["child"]),
         ("cyclescope: retained sizes, host", host),
+        ("cyclescope: top FILE, host", main["top"]),
         ("gc.collect()", main["collect"]),
     ]
     bars += [(name, row["seconds"]) for name, row in peers.items() if "seconds" in row]
@@ -511,8 +528,9 @@ def main():
             rows.append(measure_ours(size, options.build, options.repeat, keep))
         say("the graph's algorithms")
         graph = measure_graph(options.build, options.repeat, heap_file)
+        main_row = rows[sizes.index(compared)]
+        main_row["top"] = measure_top(options.build, options.repeat, heap_file)
     peers = measure_peers(compared, options.repeat)
-    main_row = rows[sizes.index(compared)]
     facts = facts_of(options, load)
     write_results(options.output, facts, rows, main_row, peers, graph)
     print((options.output / "README.md").read_text())
