@@ -15,7 +15,7 @@ namespace collector {
 /// more than threshold[2] of those have been, and what survived them is at
 /// least a quarter of what lived through the last full one
 /// (gc_collect_generations: Modules/gcmodule.c, 3.11 and 3.12,
-/// Python/gc.c, 3.13).
+/// Python/gc.c, 3.13 and 3.14.5).
 struct FullCollection {
   std::optional<double> in_units;    // Nothing where the run counts no units.
   std::optional<double> in_seconds;  // As long as the pace stays the same.

@@ -35,6 +35,7 @@ SIZES = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]
 PEER_OBJECTS = 1_000_000
 PEERS = {  # By the function in heap_program.py: package, what it does there.
     "guppy3": ("guppy3", "hpy().heap()"),
+    "guppy3_table": ("guppy3", "str(hpy().heap())"),
     "refcycle": ("refcycle", "snapshot().strongly_connected_components()"),
     "objgraph": ("objgraph", "most_common_types()"),
     "pympler": ("Pympler", "summary.summarize(muppy.get_objects())"),
@@ -48,7 +49,7 @@ def undisturbed():
     nothing then, as on a machine with a free core.
     """
     prefix = ["taskset", "-c", str(max(os.sched_getaffinity(0)))]
-    real_time = ["chrt", "-f", "1"]
+    real_time = ["chrt", "-r", "1"]
     if shutil.which("chrt") and not subprocess.call(
         real_time + ["true"], stderr=subprocess.DEVNULL
     ):
@@ -252,7 +253,7 @@ def figures_of(rows, main, peers=None, graph=None):
             # the clone to the finished report.
             theirs = row["seconds"].median / row["collect"].median
             at_least(
-                "%s's %s / whole report" % (name, PEERS[name][1]),
+                "%s's `%s` / whole report" % PEERS[name],
                 bound,
                 theirs / (main["child"].median / collect),
             )
@@ -291,7 +292,7 @@ def svg(bars):
     """Horizontal bars on a logarithmic scale, with the spread: (label, Series)."""
     low = math.floor(math.log10(min(min(series.values) for _, series in bars)))
     high = math.ceil(math.log10(max(max(series.values) for _, series in bars)))
-    left, width, step = 250, 430, 26
+    left, width, step = 275, 415, 26
     height = step * len(bars) + 50
 
     def x(value):
@@ -345,7 +346,8 @@ def version_of_this():
         ).stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no")
-    return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    # A rebase changes the hash, not the subject.
+    return git("log", "-1", "--format=%h (%s)") + (" and changes" if changed else "")
 
 
 def table(head, rows):
@@ -353,7 +355,8 @@ def table(head, rows):
     return lines + ["| %s |" % " | ".join(row) for row in rows] + [""]
 
 
-def facts_of(options, load):
+def facts_of(options):
+    """Taken before anything is measured: the commit may be another one after."""
     arguments = " ".join(sys.argv[3:])  # After --build and its value, see Makefile.
     return {
         "measured": time.strftime("%Y-%m-%d"),
@@ -361,12 +364,11 @@ def facts_of(options, load):
         "machine": machine(),
         "python": platform.python_version(),
         "peers": {
-            name: importlib.metadata.version(package) for name, (package, _) in PEERS.items()
+            package: importlib.metadata.version(package) for package, _ in PEERS.values()
         },
         "command": "make bench" + (" BENCH_ARGS='%s'" % arguments if arguments else ""),
         "run_by": " ".join(undisturbed()),
-        "load_average_before": load,
-        "load_average_after": os.getloadavg(),
+        "load_average_before": os.getloadavg(),
         "repeated": options.repeat,
     }
 
@@ -398,7 +400,7 @@ def write_results(output, facts, rows, main, peers, graph):
         ("cyclescope: top FILE, host", main["top"]),
         ("gc.collect()", main["collect"]),
     ]
-    bars += [(name, row["seconds"]) for name, row in peers.items() if "seconds" in row]
+    bars += [(name.replace("_", " "), row["seconds"]) for name, row in peers.items() if "seconds" in row]
     (output / "speed.svg").write_text(svg(bars))
     lines = [
         "# The inspector's speed",
@@ -457,7 +459,7 @@ def write_results(output, facts, rows, main, peers, graph):
     lines += ["The peers on the same heap, each in a process of its own without us:", ""]
     peer_rows = []
     for name, row in peers.items():
-        call = "`%s`: `%s`" % (name, PEERS[name][1])
+        call = "%s: `%s`" % PEERS[name]
         if "seconds" not in row:
             peer_rows.append([call, row["error"], "", ""])
             continue
@@ -513,11 +515,12 @@ def main():
     parser.add_argument("--sizes", help="tracked objects, instead of 0.1 to 10 million")
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    if options.quick:
-        print_quick(measure_ours(PEER_OBJECTS, options.build, options.repeat))
-        return
-    load = os.getloadavg()
     sizes = [int(size) for size in options.sizes.split(",")] if options.sizes else SIZES
+    if options.quick:
+        size = sizes[0] if options.sizes else PEER_OBJECTS
+        print_quick(measure_ours(size, options.build, options.repeat))
+        return
+    facts = facts_of(options)
     compared = min(sizes, key=lambda size: abs(size - PEER_OBJECTS))
     with tempfile.TemporaryDirectory() as directory:
         heap_file = pathlib.Path(directory) / "heap"
@@ -531,7 +534,7 @@ def main():
         main_row = rows[sizes.index(compared)]
         main_row["top"] = measure_top(options.build, options.repeat, heap_file)
     peers = measure_peers(compared, options.repeat)
-    facts = facts_of(options, load)
+    facts["load_average_after"] = os.getloadavg()
     write_results(options.output, facts, rows, main_row, peers, graph)
     print((options.output / "README.md").read_text())
 
