@@ -1,0 +1,89 @@
+"""Heaps that would overflow a stack, or show a step that is not linear."""
+
+import pytest
+from support import pythons
+from support.agent import running
+
+PROGRAM = "executes_lines.py"
+MILLION = 1_000_000
+
+
+@pytest.fixture
+def any_python():
+    return pythons.supported()[-1]
+
+
+def snapshot_of(code, python, directory):
+    with running(PROGRAM, python, directory, (code,)) as target:
+        report = target.snapshot("Node", timeout=200)
+        assert target.tell("pass") == "done"
+    return report
+
+
+def row_of(report, name):
+    [row] = [row for row in report["heap"]["types"] if row["type"] == name]
+    return row
+
+
+def test_a_list_nested_a_million_deep(python, agent_directory):
+    code = (
+        "class Node: pass\n"
+        "keep = [Node()]\n"
+        "for _ in range(%d): keep = [keep]\n" % MILLION
+    )
+    report = snapshot_of(code, python, agent_directory)
+    lists = row_of(report, "builtins.list")
+    assert lists["count"] > lists["pinned"] * 0.99 > MILLION * 0.99
+    [node] = report["watched"]
+    assert (node["alive"], node["pinned"]) == (1, 1)
+    [path] = node["example"]["path"]
+    assert path.startswith("… → ") or "more)" in path
+
+
+def test_a_dict_of_a_million_keys(any_python, agent_directory):
+    code = (
+        "class Node: pass\n"
+        "keep = {str(i): Node() for i in range(%d)}\n" % MILLION
+    )
+    report = snapshot_of(code, any_python, agent_directory)
+    [node] = report["watched"]
+    assert node["pinned"] == MILLION
+    held = row_of(report, "__main__.Node")
+    assert held["held_by"] == (
+        "module __main__.names → dict[str key] → dict[str key] → Node"
+    )
+    assert held["held_by_count"] == MILLION
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_component_of_a_million_nodes(any_python, agent_directory, pinned):
+    code = """
+import gc
+gc.disable()
+class Node: pass
+first = last = Node()
+first.next = ring = []
+for _ in range(%d):
+    ring.append([])
+    ring = ring[0]
+ring.append(first)
+del ring, last
+%s
+""" % (MILLION, "" if pinned else "del first")
+    report = snapshot_of(code, any_python, agent_directory)
+    [node] = report["watched"]
+    assert node["pinned"] == pinned and node["never"] == (not pinned)
+    large = [cycle for cycle in report["cycles"] if cycle["objects"] >= MILLION]
+    assert large, report["limits"]
+    assert all(cycle["objects"] <= MILLION + 3 for cycle in large)
+    if not pinned:
+        assert report["heap"]["floating_objects"] >= MILLION
+
+
+def test_ten_million_small_objects(any_python, agent_directory):
+    count = 10 * MILLION
+    report = snapshot_of("keep = [[] for _ in range(%d)]" % count, any_python, agent_directory)
+    lists = row_of(report, "builtins.list")
+    assert count < lists["pinned"] < count + 20_000
+    assert lists["bytes"] >= 56 * count
+    assert report["taken"]["child_peak_bytes"] < report["memory"]["rss"]
