@@ -240,12 +240,16 @@ void HeapWalk::CountNativeReferences(NodeId end) {
 }
 
 void HeapWalk::CountFrameReferences() {
-  for (FrameReference& reference : frames_.references) {
-    NodeId node = reference.node = index_.Find(reference.object);
-    if (node == heap::kNoNode) continue;
-    if (reference.candidate && missing_[node] <= 0) continue;
-    --missing_[node];
-    flags_[node] |= heap::kHeldByFrame;
+  // Candidates last: what other frames really hold must not lack for them.
+  for (bool candidates : {false, true}) {
+    for (FrameReference& reference : frames_.references) {
+      if (reference.candidate != candidates) continue;
+      NodeId node = reference.node = index_.Find(reference.object);
+      if (node == heap::kNoNode) continue;
+      if (candidates && missing_[node] <= 0) continue;
+      --missing_[node];
+      flags_[node] |= heap::kHeldByFrame;
+    }
   }
 }
 
