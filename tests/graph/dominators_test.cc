@@ -286,6 +286,17 @@ TEST(FindDominators, ALadderOfAMillionRungsIsNoSquare) {
   EXPECT_EQ(dominators.immediate[half / 2], dominators.live_root());
 }
 
+TEST(GoneWith, AListNestedAMillionDeepInSixtyThreeParts) {
+  OwnedGraph graph = NestedList(kMany);
+  std::vector<uint64_t> groups(kMany, 0);
+  for (NodeId node = 0; node < kMany; ++node)
+    groups[node] = uint64_t{1} << (uint64_t{node} * kGroups / kMany);
+  std::vector<uint64_t> gone = GoneWith(graph, {{0}, {}}, groups);
+  EXPECT_EQ(gone[0], 1u);
+  EXPECT_EQ(gone[kMany / 2], (uint64_t{1} << 32) - 1);
+  EXPECT_EQ(gone[kMany - 1], (uint64_t{1} << kGroups) - 1);
+}
+
 TEST(RetainedSizes, GoPastFourGibibytes) {
   OwnedGraph graph = NestedList(3);
   auto retained = RetainedSizes(DominatorsFrom(graph, {0}),
