@@ -4,8 +4,7 @@
 #include <unordered_set>
 
 #include "collector/heap/recorded_heap.h"
-#include "inspector/graph/components.h"
-#include "inspector/graph/cycles.h"
+#include "inspector/graph/reported_cycles.h"
 
 namespace collector {
 
@@ -35,29 +34,30 @@ class RecordedCycles {
   const std::vector<CycleRow>& rows() const { return rows_; }
   const heap::Components& components() const { return components_; }
   std::span<const heap::NodeId> Members(heap::ComponentId component) const {
-    return {members_.data() + first_member_[component],
-            first_member_[component + 1] - first_member_[component]};
+    return members_[component];
   }
   /// Objects whose cycles were left out: the search was getting too long.
   uint64_t skipped() const { return skipped_; }
 
+  // For heap::TellCycles.
+  bool IsWatched(heap::NodeId node) const;
+  bool TellsMore(heap::NodeId a, heap::NodeId b) const;
+  std::string SignatureOf(std::span<const heap::NodeId> cycle) const;
+  bool ComesBefore(const std::string& a, const std::string& b) const {
+    return a < b;
+  }
+  void AddCycle(std::span<const heap::NodeId> cycle);
+  void AddLarge(heap::ComponentId component, heap::NodeId node);
+
  private:
-  void ListComponents();
-  void AddComponent(heap::ComponentId component, heap::CycleFinder& finder);
-  void Add(std::span<const heap::NodeId> cycle);
-  void AddSummary(heap::ComponentId component, heap::NodeId node);
   void Count(size_t row, heap::NodeId node);
   void CountComponent(size_t row, heap::ComponentId component);
   size_t RowOf(const std::string& signature);
-  std::string Signature(std::span<const heap::NodeId> cycle) const;
-  heap::NodeId Representative(heap::ComponentId component) const;
 
   const RecordedHeap& heap_;
-  const heap::HeapGraph& graph_;
   Met met_;
   heap::Components components_;
-  std::vector<uint32_t> first_member_;
-  std::vector<heap::NodeId> members_;
+  heap::ComponentMembers members_;
   std::vector<CycleRow> rows_;
   std::unordered_map<std::string, size_t> row_of_;
   // Row and component, or closing referrer of the node at hand.

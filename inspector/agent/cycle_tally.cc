@@ -14,11 +14,6 @@ using heap::StringId;
 
 namespace {
 
-// A search looks at no more edges than this in all (about 2 s of work); what it
-// leaves out is counted and reported.
-constexpr uint64_t kEdgeBudget = 400'000'000;
-// Components above this size are named by their most telling type alone.
-constexpr uint32_t kLargeComponent = 10'000;
 constexpr size_t kMostSites = 10;
 constexpr size_t kMostHolders = 3;
 // Objects of a row whose holder is looked for. Naming an edge reads its whole
@@ -74,9 +69,7 @@ CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
       states_(states),
       never_(never),
       memory_(memory),
-      graph_(walk.graph()),
-      first_member_(memory),
-      members_(memory),
+      members_(components, memory),
       rows_(memory),
       row_of_string_(memory),
       component_bytes_(components.count(), 0, memory),
@@ -84,95 +77,34 @@ CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
       counted_components_(memory) {}
 
 void CycleTally::Run() {
-  ListComponents();
-  heap::CycleFinder finder(graph_, components_, kEdgeBudget, memory_);
-  std::pmr::vector<uint8_t> has_watched(components_.count(), 0, memory_);
-  for (NodeId node = 0; node < graph_.node_count(); ++node)
-    if (components_.of[node] != heap::kNoComponent &&
-        types_[walk_.type(node)].watched)
-      has_watched[components_.of[node]] = 1;
-  // In a large component every search is long: it must not use up what all the
-  // small ones need.
-  auto add_watched = [&](bool large) {
-    for (NodeId node = 0; node < graph_.node_count(); ++node) {
-      if (components_.of[node] == heap::kNoComponent ||
-          !types_[walk_.type(node)].watched)
-        continue;
-      uint32_t size = components_.size[components_.of[node]];
-      if ((size > kLargeComponent) != large) continue;
-      finder.ForEachCycle(
-          node, [this](std::span<const NodeId> cycle) { Add(cycle); });
-    }
-  };
-  add_watched(false);
-  for (ComponentId id = 0; id < components_.count(); ++id)
-    if (has_watched[id] == 0) AddComponent(id, finder);
-  add_watched(true);
-  skipped_ = finder.skipped_nodes();
+  skipped_ =
+      heap::TellCycles(walk_.graph(), components_, members_, *this, memory_);
 }
 
-/// Groups the nodes of each component.
-void CycleTally::ListComponents() {
-  first_member_.resize(components_.count() + 1, 0);
-  uint32_t next = 0;
-  for (ComponentId id = 0; id < components_.count(); ++id) {
-    first_member_[id] = next;
-    next += components_.size[id];
-  }
-  first_member_[components_.count()] = next;
-  members_.resize(next);
-  std::pmr::vector<uint32_t> filled(components_.count(), 0, memory_);
-  for (NodeId node = 0; node < graph_.node_count(); ++node) {
-    ComponentId id = components_.of[node];
-    if (id != heap::kNoComponent)
-      members_[first_member_[id] + filled[id]++] = node;
-  }
+bool CycleTally::IsWatched(NodeId node) const {
+  return types_[walk_.type(node)].watched;
 }
 
-std::span<const NodeId> CycleTally::Members(ComponentId id) const {
-  return {members_.data() + first_member_[id],
-          first_member_[id + 1] - first_member_[id]};
+/// A type of the program rather than the interpreter's, then the first by name.
+bool CycleTally::TellsMore(NodeId a, NodeId b) const {
+  const TypeInfo& first = types_[walk_.type(a)];
+  const TypeInfo& second = types_[walk_.type(b)];
+  if (first.is_builtin != second.is_builtin) return second.is_builtin;
+  return strings_.text(first.name) < strings_.text(second.name);
 }
 
-/// The node whose type tells most: of the program rather than the interpreter,
-/// then the first by name, then the oldest.
-NodeId CycleTally::Representative(ComponentId component) const {
-  auto members = Members(component);
-  auto before = [this](NodeId a, NodeId b) {
-    const TypeInfo& first = types_[walk_.type(a)];
-    const TypeInfo& second = types_[walk_.type(b)];
-    if (first.is_builtin != second.is_builtin) return second.is_builtin;
-    return strings_.text(first.name) < strings_.text(second.name);
-  };
-  return *std::min_element(members.begin(), members.end(), before);
+StringId CycleTally::SignatureOf(std::span<const NodeId> cycle) {
+  return labels_.Signature(cycle, true);
 }
 
-void CycleTally::AddComponent(ComponentId component,
-                              heap::CycleFinder& finder) {
-  NodeId node = Representative(component);
-  if (components_.size[component] > kLargeComponent)
-    return AddSummary(component, node);
-  // The shortest; of equal ones the first by signature.
-  size_t best_length = 0;
-  StringId best = 0;
-  std::pmr::vector<NodeId> best_cycle(memory_);
-  finder.ForEachCycle(node, [&](std::span<const NodeId> cycle) {
-    if (best != 0 && cycle.size() > best_length) return;
-    StringId signature = labels_.Signature(cycle, true);
-    if (best != 0 && cycle.size() == best_length &&
-        strings_.text(signature) >= strings_.text(best))
-      return;
-    best = signature;
-    best_length = cycle.size();
-    best_cycle.assign(cycle.begin(), cycle.end());
-  });
-  if (best != 0) Add(best_cycle);
+bool CycleTally::ComesBefore(StringId a, StringId b) const {
+  return strings_.text(a) < strings_.text(b);
 }
 
-void CycleTally::AddSummary(ComponentId component, NodeId node) {
+void CycleTally::AddLarge(ComponentId component, NodeId node) {
   heap::TextBuffer<1024> text;
   text.Append(strings_.text(labels_.LabelOf(node)));
-  text.Append(" → … (a component of over ").Append(kLargeComponent);
+  text.Append(" → … (a component of over ").Append(heap::kLargeComponent);
   text.Append(" objects)");
   Row& row = RowOf(strings_.Intern(text.text()));
   CountOnce(row, node);
@@ -191,8 +123,8 @@ CycleTally::Row& CycleTally::RowOf(StringId signature) {
   return rows_[slot - 1];
 }
 
-void CycleTally::Add(std::span<const NodeId> cycle) {
-  Row& row = RowOf(labels_.Signature(cycle, true));
+void CycleTally::AddCycle(std::span<const NodeId> cycle) {
+  Row& row = RowOf(SignatureOf(cycle));
   NodeId node = cycle.front();
   uint64_t row_key = uint64_t(row.signature) << 32;
   if (closings_.Insert(Mix(row_key | node, cycle.back() + 1))) {
@@ -240,9 +172,8 @@ void CycleTally::CountComponent(Row& row, ComponentId component) {
   if (!counted_components_.Insert(key + 1)) return;
   uint64_t& bytes = component_bytes_[component];
   if (bytes == 0)
-    for (NodeId member : Members(component))
-      bytes += walk_.size(member);
-  row.objects += Members(component).size();
+    for (NodeId member : members_[component]) bytes += walk_.size(member);
+  row.objects += members_[component].size();
   row.bytes += bytes;
 }
 

@@ -3,7 +3,7 @@
 #include "inspector/agent/holders.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/graph/components.h"
-#include "inspector/graph/cycles.h"
+#include "inspector/graph/reported_cycles.h"
 
 namespace inspector {
 
@@ -39,6 +39,14 @@ class CycleTally {
   uint64_t skipped() const { return skipped_; }
   bool has_unnamed_edges() const { return has_unnamed_edges_; }
 
+  // For heap::TellCycles.
+  bool IsWatched(heap::NodeId node) const;
+  bool TellsMore(heap::NodeId a, heap::NodeId b) const;
+  heap::StringId SignatureOf(std::span<const heap::NodeId> cycle);
+  bool ComesBefore(heap::StringId a, heap::StringId b) const;
+  void AddCycle(std::span<const heap::NodeId> cycle);
+  void AddLarge(heap::ComponentId component, heap::NodeId node);
+
  private:
   struct Site {
     heap::StringId file;
@@ -70,17 +78,11 @@ class CycleTally {
     std::pmr::vector<heap::StringId> held_by;
   };
 
-  void ListComponents();
-  void AddComponent(heap::ComponentId component, heap::CycleFinder& finder);
-  void Add(std::span<const heap::NodeId> cycle);
-  void AddSummary(heap::ComponentId component, heap::NodeId node);
   Row& RowOf(heap::StringId signature);
   void CountOnce(Row& row, heap::NodeId node);
   void CountComponent(Row& row, heap::ComponentId component);
   void AddSites(Row& row, std::span<const heap::NodeId> cycle);
   void AddSite(Row& row, const PyObject* code, int line, bool raised);
-  heap::NodeId Representative(heap::ComponentId component) const;
-  std::span<const heap::NodeId> Members(heap::ComponentId component) const;
 
   const Runtime& runtime_;
   const HeapWalk& walk_;
@@ -92,10 +94,8 @@ class CycleTally {
   const heap::States& states_;
   std::span<const uint8_t> never_;
   std::pmr::memory_resource* memory_;
-  heap::HeapGraph graph_;
 
-  std::pmr::vector<uint32_t> first_member_;  // By component; of two or more.
-  std::pmr::vector<heap::NodeId> members_;
+  heap::ComponentMembers members_;
   std::pmr::vector<Row> rows_;
   std::pmr::vector<uint32_t> row_of_string_;    // By StringId; row + 1.
   std::pmr::vector<uint64_t> component_bytes_;  // 0: not summed yet.

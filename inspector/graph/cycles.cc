@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "inspector/graph/reported_cycles.h"
+
 namespace heap {
 
 CycleFinder::CycleFinder(const HeapGraph& graph, const Components& components,
@@ -76,6 +78,18 @@ std::span<const NodeId> CycleFinder::PathTo(NodeId node, NodeId closing) {
   path_.push_back(node);
   std::reverse(path_.begin(), path_.end());
   return path_;
+}
+
+ComponentMembers::ComponentMembers(const Components& components,
+                                   std::pmr::memory_resource* memory)
+    : first_(components.count() + 1, 0, memory), nodes_(memory) {
+  for (ComponentId id = 0; id < components.count(); ++id)
+    first_[id + 1] = first_[id] + components.size[id];
+  nodes_.resize(first_.back());
+  std::pmr::vector<uint32_t> next(first_, memory);
+  for (NodeId node = 0; node < components.of.size(); ++node)
+    if (ComponentId id = components.of[node]; id != kNoComponent)
+      nodes_[next[id]++] = node;
 }
 
 }  // namespace heap
