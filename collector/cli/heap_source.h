@@ -1,11 +1,23 @@
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "collector/heap/recorded_heap.h"
 
 namespace collector {
+
+/// What every verb on a recorded heap takes.
+struct HeapOptions {
+  std::string source;
+  std::vector<std::string> watch;
+  size_t top = 10;
+  bool json = false;
+};
+
+/// Adds FILE|TARGET, --watch, --top and --json to the verb.
+void AddHeapOptions(CLI::App& verb, HeapOptions& options);
 
 /// Has the inspector write its whole heap to `path`, which is there only when
 /// it is complete; /dev/stdout and pipes will do. Returns the report as the

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/text.h"
@@ -16,12 +15,8 @@ namespace {
 
 using nlohmann::json;
 
-struct PathOptions {
-  std::string source;
+struct PathOptions : HeapOptions {
   std::string wanted;
-  std::vector<std::string> watch;
-  size_t top = 10;
-  bool json = false;
 };
 
 /// One object's path, a line for each step.
@@ -71,22 +66,11 @@ void AddPath(CLI::App& app, int*) {
   auto options = std::make_shared<PathOptions>();
   CLI::App* verb = app.add_subcommand(
       "path", "Shows what holds the objects of a type, or one object");
-  verb->add_option("FILE|TARGET", options->source,
-                   "A heap file, a pid, or the path of an inspector's socket")
-      ->required();
+  AddHeapOptions(*verb, *options);
   verb->add_option("TYPE|ADDRESS", options->wanted,
                    "module.Type or Type, also of what inherits from it; or an "
                    "address, as id() or `top` gives it")
       ->required();
-  verb->add_option("--watch", options->watch,
-                   "With TARGET, a type to watch: module.Type or Type "
-                   "(repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--top", options->top, "Rows")
-      ->capture_default_str()
-      ->check(Positive());
-  verb->add_flag("--json", options->json, "All of it as JSON");
   verb->footer(
       "Paths begin at an imported module if one leads there, else at a thread, "
       "the\ninterpreter, C code or a running function; floating objects are "

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/text.h"
@@ -10,13 +9,6 @@
 namespace collector {
 
 namespace {
-
-struct TopOptions {
-  std::string source;
-  std::vector<std::string> watch;
-  size_t top = 10;
-  bool json = false;
-};
 
 std::string RenderTop(const nlohmann::json& top) {
   return fmt::format("{} objects; alive {}, floating {}\n\n",
@@ -31,21 +23,10 @@ std::string RenderTop(const nlohmann::json& top) {
 }  // namespace
 
 void AddTop(CLI::App& app, int*) {
-  auto options = std::make_shared<TopOptions>();
+  auto options = std::make_shared<HeapOptions>();
   CLI::App* verb = app.add_subcommand(
       "top", "Shows what retains most: objects, types and cycles");
-  verb->add_option("FILE|TARGET", options->source,
-                   "A heap file, a pid, or the path of an inspector's socket")
-      ->required();
-  verb->add_option("--watch", options->watch,
-                   "With TARGET, a type to watch: module.Type or Type "
-                   "(repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--top", options->top, "Rows of each list")
-      ->capture_default_str()
-      ->check(Positive());
-  verb->add_flag("--json", options->json, "All of it as JSON");
+  AddHeapOptions(*verb, *options);
   verb->footer(
       "Retained is what would be freed if the object, all objects of the type "
       "or all\nobjects on cycles of the signature went.\n"

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <fstream>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/heap_source.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/text.h"
@@ -21,14 +20,10 @@ using nlohmann::json;
 
 constexpr size_t kRanked = 5;
 
-struct WhatIfOptions {
-  std::string source;
+struct WhatIfOptions : HeapOptions {
   std::vector<std::string> cuts;
-  std::vector<std::string> watch;
   std::string ids;
-  size_t top = 10;
   bool all = false;
-  bool json = false;
 };
 
 std::string RenderCuts(const json& outcome, size_t top) {
@@ -130,29 +125,18 @@ void AddWhatIf(CLI::App& app, int*) {
   auto options = std::make_shared<WhatIfOptions>();
   CLI::App* verb = app.add_subcommand(
       "whatif", "Says which cycles a fix would break, before it is written");
-  verb->add_option("FILE|TARGET", options->source,
-                   "A heap file, a pid, or the path of an inspector's socket")
-      ->required();
+  AddHeapOptions(*verb, *options);
   verb->add_option(
           "--cut", options->cuts,
           "References to leave out: TYPE.EDGE[@FUNCTION] (repeatable). Without "
           "it the five that break most are shown")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--watch", options->watch,
-                   "With TARGET, a type to watch: module.Type or Type "
-                   "(repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_option("--ids", options->ids,
                    "With --cut, also write address, type and state of every "
                    "object that would be freed to this file")
       ->needs("--cut");
-  verb->add_option("--top", options->top, "Rows of each list")
-      ->capture_default_str()
-      ->check(Positive());
   verb->add_flag("--all", options->all, "All rows");
-  verb->add_flag("--json", options->json, "All of it as JSON");
   verb->footer(
       "TYPE also means what inherits from it. EDGE is an attribute, a place "
       "([3], [*]),\n[str key], or `local x` of a frame. @FUNCTION keeps what "
