@@ -81,6 +81,8 @@ bool Guard::Allows(int64_t heap_bytes) {
 }
 
 void Guard::Started(int64_t now_us, int64_t pause_us) {
+  if (started_us_ >= 0) figures_.since_last_ms = (now_us - started_us_) / 1000;
+  started_us_ = now_us;
   next_start_us_ = now_us + pause_us * kPauseShare;
   last_look_us_ = now_us;
   next_look_us_ = now_us;

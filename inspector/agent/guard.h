@@ -20,8 +20,9 @@ struct GuardFigures {
   int64_t worst_case = 0;        // And each anonymous page copied.
   bool kills_together = false;   // memory.oom.group
   int64_t looks = 0;
-  int64_t waited_ms = 0;   // For the interval between two pauses.
-  int64_t yielded_ms = 0;  // Stopped, because the processors were withheld.
+  int64_t waited_ms = 0;       // For the interval between two pauses.
+  int64_t since_last_ms = -1;  // From the last pause's end to this one's.
+  int64_t yielded_ms = 0;      // Stopped, because the processors were withheld.
 };
 
 /// Keeps a snapshot from costing the service its memory, its processors or its
@@ -78,6 +79,7 @@ class Guard {
   int64_t work_until_us_ = 0;
   int64_t last_look_us_ = 0;
   int64_t next_look_us_ = 0;
+  int64_t started_us_ = -1;
   int64_t next_start_us_ = 0;
 };
 

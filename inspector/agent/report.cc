@@ -61,6 +61,7 @@ void WriteGuard(const GuardFigures& guard, JsonWriter& json) {
   json.Field("oom_group", guard.kills_together);
   json.Field("looks", guard.looks);
   json.Field("waited_ms", guard.waited_ms);
+  OptionalField(json, "since_last_ms", Known(guard.since_last_ms));
   json.Field("yielded_ms", guard.yielded_ms);
   json.EndObject();
 }
