@@ -43,7 +43,7 @@ struct Runtime {
   PyObject* type_generator = nullptr;
   PyObject* type_coroutine = nullptr;
   PyObject* type_async_generator = nullptr;
-  void* class_dealloc = nullptr;    // Of every class made by Python code.
+  void* class_dealloc = nullptr;  // Of every class made by Python code.
   /// Whether tp_traverse names the dict of an instance that shares the values
   /// in place with it: 3.13 began without, later releases do.
   bool shared_dict_is_visited = true;

@@ -200,7 +200,8 @@ NativeReferences TypeTable::NativeOf(const PyObject* type,
         "functools._lru_cache_wrapper")
       return NativeReferences::kLruCache;
   constexpr uint64_t kInPlace = kFlagManagedDict | kFlagInlineValues;
-  if (!runtime_.shared_dict_is_visited && (TypeFlags(runtime_, type) & kInPlace) == kInPlace)
+  if (!runtime_.shared_dict_is_visited &&
+      (TypeFlags(runtime_, type) & kInPlace) == kInPlace)
     return NativeReferences::kInstance;
   // By the static type that gives the struct: what a program defines under
   // these names is a heap type.
