@@ -15,7 +15,8 @@ struct FrameReference {
   /// Found on an evaluation stack whose depth is unknown (3.11 … 3.13, in a C
   /// call): counts only where the object lacks an explanation.
   bool candidate = false;
-  heap::NodeId node = heap::kNoNode;  // Set by the walk, if it is in the graph.
+  /// Set by the walk where the reference counts and its object is in the graph.
+  heap::NodeId node = heap::kNoNode;
 };
 
 struct RunningFrame {

@@ -244,9 +244,10 @@ void HeapWalk::CountFrameReferences() {
   for (bool candidates : {false, true}) {
     for (FrameReference& reference : frames_.references) {
       if (reference.candidate != candidates) continue;
-      NodeId node = reference.node = index_.Find(reference.object);
+      NodeId node = index_.Find(reference.object);
       if (node == heap::kNoNode) continue;
       if (candidates && missing_[node] <= 0) continue;
+      reference.node = node;
       --missing_[node];
       flags_[node] |= heap::kHeldByFrame;
     }

@@ -224,6 +224,34 @@ for work in (lambda: asyncio.run(main())), (lambda: descend(200)), hold:
     assert heap["accounted_share"] >= 0.99
 
 
+def test_a_stale_word_on_a_stack_names_no_holder(python, agent_directory):
+    code = """
+import threading
+class Kept: pass
+started, never, box = threading.Semaphore(0), threading.Lock(), []
+never.acquire()
+def keep():
+    mine = Kept()
+    box.append(mine)
+    started.release(); never.acquire()
+def pass_on():
+    kept = box.pop()
+    (kept, kept, kept, kept, kept)  # They stay above the stack's end.
+    del kept
+    started.release(); never.acquire()
+for work in keep, pass_on:
+    threading.Thread(target=work, daemon=True).start(); started.acquire()
+"""
+    with running("runs_code.py", python, agent_directory, (code,)) as target:
+        report = target.snapshot("Kept")
+    [watched] = report["watched"]
+    assert watched["alive"] == watched["in_flight"] == 1
+    [path] = watched["example"]["path"]
+    assert ", keep (" in path and path.endswith(": local mine → Kept")
+    [row] = [row for row in report["heap"]["types"] if row["type"] == "__main__.Kept"]
+    assert row["held_by"] == path
+
+
 def test_what_a_call_in_c_holds_is_in_flight(python, agent_directory):
     with running("in_c_calls.py", python, agent_directory) as target:
         # Its thread may still be on its way into the read that it waits in.
