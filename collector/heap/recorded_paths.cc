@@ -24,7 +24,9 @@ RecordedPaths::RecordedPaths(const RecordedHeap& heap) : heap_(heap) {
   for (const heap::RootRecord& root : heap.file().roots()) {
     if (RecordedRoot(root.kind) == RecordedRoot::kModule)
       modules.push_back(root.node);
+    bool is_frame = RecordedRoot(root.kind) == RecordedRoot::kFrame;
     root_of_.emplace(root.node, &root);
+    (is_frame ? frame_of_ : other_of_).emplace(root.node, &root);
   }
   heap::States states =
       heap::FindStates(heap.graph(), heap.file().flags(), modules,
@@ -86,12 +88,8 @@ std::string RecordedPaths::StartOf(const std::vector<NodeId>& path) const {
   if (found == root_of_.end()) return "";
   const heap::RootRecord* root = found->second;
   if (RecordedRoot(root->kind) == RecordedRoot::kModule) return "";
-  for (const heap::RootRecord& other : heap_.file().roots()) {
-    bool of_frame = RecordedRoot(other.kind) == RecordedRoot::kFrame;
-    if (other.node != start || of_frame != in_flight) continue;
-    root = &other;
-    break;
-  }
+  const Roots& fitting = in_flight ? frame_of_ : other_of_;
+  if (auto at = fitting.find(start); at != fitting.end()) root = at->second;
   return std::string(heap_.file().text(root->name));
 }
 

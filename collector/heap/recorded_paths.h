@@ -41,7 +41,11 @@ class RecordedPaths {
   const RecordedHeap& heap_;
   std::vector<heap::NodeId> holder_;  // By node.
   std::vector<uint32_t> edge_;        // By node: the holder's to it.
-  std::unordered_map<heap::NodeId, const heap::RootRecord*> root_of_;
+  // By node: the first root, and the first that is a frame, and is none.
+  using Roots = std::unordered_map<heap::NodeId, const heap::RootRecord*>;
+  Roots root_of_;
+  Roots frame_of_;
+  Roots other_of_;
 };
 
 }  // namespace collector

@@ -1,8 +1,11 @@
 """Heaps that would overflow a stack, or show a step that is not linear."""
 
+import json
+import subprocess
+
 import pytest
 from support import pythons
-from support.agent import running
+from support.agent import TOOL, running
 
 PROGRAM = "executes_lines.py"
 MILLION = 1_000_000
@@ -87,3 +90,22 @@ def test_ten_million_small_objects(any_python, agent_directory):
     assert count < lists["pinned"] < count + 20_000
     assert lists["bytes"] >= 56 * count
     assert report["taken"]["child_peak_bytes"] < report["memory"]["rss"]
+
+
+def test_paths_of_many_objects_that_c_code_holds(any_python, agent_directory, tmp_path):
+    count = 600_000
+    code = """
+import ctypes
+class Node: pass
+hold = ctypes.pythonapi.Py_IncRef
+hold.argtypes = [ctypes.py_object]
+for _ in range(%d): hold(Node())
+""" % count
+    path = str(tmp_path / "heap")
+    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+        subprocess.run([TOOL, "snapshot", str(target.pid), "--heap", path], check=True, timeout=100)
+    done = subprocess.run(
+        [TOOL, "path", path, "Node", "--json"], capture_output=True, check=True, timeout=100
+    )
+    [held] = json.loads(done.stdout)["paths"]
+    assert held["path"] == "held from C: 1 reference → Node" and held["count"] == count
