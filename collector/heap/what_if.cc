@@ -93,15 +93,26 @@ class CandidateTally {
            !text.starts_with(' ');
   }
 
+  /// Looked for once: a list of a million may lie on a million cycles.
+  const std::vector<uint32_t>& EdgesToMend(NodeId node) {
+    auto [found, is_new] = edges_to_mend_.try_emplace(node);
+    if (is_new) {
+      uint32_t edge = heap_.graph().FirstEdge(node);
+      for (heap::Edge reference : heap_.graph().Referents(node)) {
+        if (!reference.cut() && CanBeMended(heap_.file().edge_names()[edge]))
+          found->second.push_back(edge);
+        ++edge;
+      }
+    }
+    return found->second;
+  }
+
   void AddStep(NodeId referrer, NodeId referent, std::set<Key>& keys) {
-    auto referents = heap_.graph().Referents(referrer);
     uint32_t type = heap_.file().type_of(finder_.OwnerOf(referrer));
     StringId function = finder_.FunctionOf(referrer, referent);
-    for (size_t i = 0; i < referents.size(); ++i) {
-      if (referents[i].referent() != referent || referents[i].cut()) continue;
-      EdgeName name =
-          heap_.file().edge_names()[heap_.graph().FirstEdge(referrer) + i];
-      if (!CanBeMended(name)) continue;
+    for (uint32_t edge : EdgesToMend(referrer)) {
+      if (heap_.graph().edges()[edge].referent() != referent) continue;
+      EdgeName name = heap_.file().edge_names()[edge];
       for (StringId of : {StringId{0}, function}) {
         owned_.insert({type, name.text(), of});
         for (StringId base :
@@ -127,6 +138,7 @@ class CandidateTally {
 
   const RecordedHeap& heap_;
   const CutFinder& finder_;
+  std::unordered_map<NodeId, std::vector<uint32_t>> edges_to_mend_;
   std::map<std::string_view, size_t> labels_;  // Classes of that last part.
   std::map<Key, uint64_t> cycles_;
   std::set<Owned> owned_;

@@ -109,3 +109,25 @@ for _ in range(%d): hold(Node())
     )
     [held] = json.loads(done.stdout)["paths"]
     assert held["path"] == "held from C: 1 reference → Node" and held["count"] == count
+
+
+def test_cuts_of_a_list_on_many_cycles(any_python, agent_directory, tmp_path):
+    count = 400_000
+    code = """
+class Node: pass
+class Child: __slots__ = ("parent",)
+root = Node()
+root.children = []
+for _ in range(%d):
+    child = Child(); child.parent = root; root.children.append(child)
+""" % count
+    path = str(tmp_path / "heap")
+    recording = [TOOL, "snapshot", "--watch", "Node", "--heap", path]
+    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+        subprocess.run([*recording, str(target.pid)], check=True, timeout=100)
+    done = subprocess.run(
+        [TOOL, "whatif", path, "--json"], capture_output=True, check=True, timeout=100
+    )
+    ranking = {row["cut"]: row for row in json.loads(done.stdout)["ranking"]}
+    assert ranking["Child.parent"]["references"] == count
+    assert ranking["Child.parent"]["broken"] == 1
