@@ -104,13 +104,10 @@ void OnExhausted() { EndChild(ChildStatus::kArenaExhausted); }
 /// interpreter's own: without its dicts and lists nothing would be left, and
 /// what crashes there is a broken object.
 const PyObject* TypeToSkip(const Runtime& runtime, const PyObject* type) {
-  const Layout& layout = *runtime.layout;
-  const PyObject* at = type;
-  while (at != nullptr &&
-         Read<void*>(at, kTypeDealloc) == runtime.class_dealloc)
-    at = ReadObject(at, layout.type_base);
+  const PyObject* at = BaseInC(runtime, type);
   if (at == nullptr) return type;
-  bool is_own = std::strchr(ReadPointer(at, layout.type_name), '.') == nullptr;
+  const char* name = ReadPointer(at, runtime.layout->type_name);
+  bool is_own = std::strchr(name, '.') == nullptr;
   if (!is_own) return at;
   return at == type ? nullptr : type;
 }

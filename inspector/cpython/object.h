@@ -58,6 +58,16 @@ inline bool HasBase(const Runtime& runtime, const PyObject* type,
   return false;
 }
 
+/// The nearest base, or the type itself, that C code made: a class made by
+/// Python code has its base's struct and tp_traverse and no more. Null if there
+/// is none.
+inline const PyObject* BaseInC(const Runtime& runtime, const PyObject* type) {
+  while (type != nullptr &&
+         Read<void*>(type, kTypeDealloc) == runtime.class_dealloc)
+    type = ReadObject(type, runtime.layout->type_base);
+  return type;
+}
+
 /// The entries of a dict's keys table, as Objects/dictobject.c has them.
 struct DictEntries {
   const char* first = nullptr;

@@ -113,15 +113,6 @@ uint64_t OwnSize(const Runtime& runtime, const PyObject* object,
   return basic;
 }
 
-/// The nearest base whose objects' C struct is made by C code: a class made by
-/// Python code has its base's struct and no more.
-const PyObject* BaseInC(const Runtime& runtime, const PyObject* type) {
-  while (type != nullptr &&
-         Read<void*>(type, kTypeDealloc) == runtime.class_dealloc)
-    type = ReadObject(type, runtime.layout->type_base);
-  return type;
-}
-
 /// Types of extension modules whose buffers are known: tp_name and, so that
 /// another layout is not taken for this one, tp_basicsize.
 enum class KnownStruct { kNone, kDeque, kArray, kOrderedDict };

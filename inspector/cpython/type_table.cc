@@ -193,12 +193,12 @@ NativeReferences TypeTable::NativeOf(const PyObject* type,
       {"classmethod_descriptor", NativeReferences::kDescriptor},
       {"range", NativeReferences::kRange},
       {"datetime.datetime", NativeReferences::kDateTime}};
-  // A type of C code has a dot in its tp_name, which no class of Python has.
-  for (const PyObject* at = type; at != nullptr;
-       at = ReadObject(at, layout.type_base))
-    if (std::string_view(ReadPointer(at, layout.type_name)) ==
-        "functools._lru_cache_wrapper")
-      return NativeReferences::kLruCache;
+  // Nothing can inherit from it, but a class made by Python code may have its
+  // name.
+  std::string_view c_name = ReadPointer(type, layout.type_name);
+  if (c_name == "functools._lru_cache_wrapper" &&
+      BaseInC(runtime_, type) == type)
+    return NativeReferences::kLruCache;
   constexpr uint64_t kInPlace = kFlagManagedDict | kFlagInlineValues;
   if (!runtime_.shared_dict_is_visited &&
       (TypeFlags(runtime_, type) & kInPlace) == kInPlace)

@@ -72,3 +72,20 @@ good = items.value
         target.tell("items.value = good")
         assert "heap" in target.request("snapshot")
     assert "'builtins.list'" in answer["error"] and "unharmed" in answer["error"]
+
+
+def test_a_class_may_have_the_name_of_a_type_made_in_c(python, agent_directory):
+    code = """
+import functools
+namesake = type("functools._lru_cache_wrapper", (), {"__slots__": ("a", "b", "c")})
+kept = [namesake() for _ in range(100)]
+for one in kept: one.a = one.b = one.c = object()
+cache = functools.lru_cache(lambda key: [key])
+for key in range(5): cache(key)
+"""
+    with running("executes_lines.py", python, agent_directory, (code,)) as target:
+        heap = target.snapshot()["heap"]
+    for account in ("overcounted", "unexplained"):
+        assert not [row for row in heap[account] if "lru" in row["type"]]
+    links = [row for row in heap["types"] if row["type"] == "functools._lru_list_elem"]
+    assert links and links[0]["count"] >= 5
