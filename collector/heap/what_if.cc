@@ -217,6 +217,7 @@ WhatIf::Outcome WhatIf::Try(std::vector<EdgeAt> cut_edges) {
   std::stable_sort(
       outcome.uncovered.begin(), outcome.uncovered.end(),
       [](const auto& a, const auto& b) { return a.second > b.second; });
+  outcome.skipped = after.skipped();
   for (heap::ComponentId component : after.components().of)
     outcome.on_cycle.push_back(component != heap::kNoComponent);
   return outcome;
@@ -239,6 +240,17 @@ json WhatIf::Document() const {
     limit("cycles", "cycles of " + std::to_string(before_.skipped()) +
                         " objects were left out: the search grew too long");
   return document;
+}
+
+void WhatIf::LimitBroken(const Outcome& outcome, json& document) const {
+  if (outcome.skipped <= before_.skipped()) return;
+  document["limits"].push_back(
+      {{"field", "broken"},
+       {"reason",
+        "too high: without the references cut, the search for the "
+        "cycles of " +
+            std::to_string(outcome.skipped) +
+            " objects grew too long, and they count as broken"}});
 }
 
 json WhatIf::Signatures(const Outcome& outcome) const {
@@ -338,6 +350,7 @@ json WhatIf::Without(const std::vector<Cut>& cuts, std::vector<NodeId>* freed) {
   Outcome outcome = Try(std::move(edges));
   if (freed != nullptr)
     for (const auto& [node, by] : outcome.freed) freed->push_back(node);
+  LimitBroken(outcome, document);
   document["references"] = outcome.edges.size();
   document["broken"] = outcome.broken;
   document["surviving"] = document["cycles"].get<uint64_t>() - outcome.broken;
@@ -389,6 +402,7 @@ json WhatIf::Rank(size_t most) {
   document["ranking"] = json::array();
   for (size_t i = 0; i < std::min(most, tried.size()); ++i) {
     const Outcome& outcome = tried[i].outcome;
+    LimitBroken(outcome, document);
     document["ranking"].push_back(
         {{"cut", tried[i].cut.Text()},
          {"references", outcome.edges.size()},

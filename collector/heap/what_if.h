@@ -35,6 +35,7 @@ class WhatIf {
   struct Outcome {
     std::vector<heap::EdgeAt> edges;
     uint64_t broken = 0;
+    uint64_t skipped = 0;             // As RecordedCycles::skipped, afterwards.
     std::vector<uint64_t> surviving;  // By row.
     std::vector<std::pair<std::string, uint64_t>> uncovered;
     std::vector<uint8_t> on_cycle;  // By node, afterwards.
@@ -46,6 +47,7 @@ class WhatIf {
   Outcome Try(std::vector<heap::EdgeAt> edges);
   void Free(Outcome& outcome);
   nlohmann::json Document() const;
+  void LimitBroken(const Outcome& outcome, nlohmann::json& document) const;
   nlohmann::json Signatures(const Outcome& outcome) const;
   nlohmann::json Watched(const Outcome& outcome) const;
   nlohmann::json Freed(const Outcome& outcome) const;

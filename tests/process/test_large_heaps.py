@@ -131,3 +131,31 @@ for _ in range(%d):
     ranking = {row["cut"]: row for row in json.loads(done.stdout)["ranking"]}
     assert ranking["Child.parent"]["references"] == count
     assert ranking["Child.parent"]["broken"] == 1
+
+
+def test_cycles_that_a_cut_makes_too_long_to_search_are_told(
+    any_python, agent_directory, tmp_path
+):
+    """Both cycles of each node are short, until one is cut."""
+    count = 25_000
+    code = """
+class Node: __slots__ = ("long", "short")
+class Long: __slots__ = ("back", "step")
+class Short: __slots__ = ("back",)
+nodes = [Node() for _ in range(%d)]
+for node in nodes:
+    node.long = Long(); node.long.back = node; node.long.step = nodes
+    node.short = Short(); node.short.back = node
+""" % count
+    path = str(tmp_path / "heap")
+    recording = [TOOL, "snapshot", "--watch", "Node", "--heap", path]
+    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+        subprocess.run([*recording, str(target.pid)], check=True, timeout=100)
+
+    def fields_with_limits(cut):
+        command = [TOOL, "whatif", path, "--json", "--cut", cut]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=100)
+        return {limit["field"] for limit in json.loads(done.stdout)["limits"]}
+
+    assert "broken" in fields_with_limits("Long.back")
+    assert "broken" not in fields_with_limits("Long.step")
