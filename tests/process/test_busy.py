@@ -33,7 +33,7 @@ def facts(target):
 
 
 def test_many_snapshots_leave_no_trace_and_disturb_nothing(python, agent_directory):
-    """20,000 by CYCLESCOPE_SNAPSHOTS=20000; see results/harmless.md."""
+    """20,000 by CYCLESCOPE_SNAPSHOTS=20000."""
     with running("busy.py", python, agent_directory, options=WARNS) as target:
         for _ in range(30):
             report = target.snapshot("Node")
