@@ -1,25 +1,11 @@
 """Heap files of live processes."""
 
-import json
 import os
 import subprocess
 
 import pytest
 from support import pythons
-from support.agent import TOOL, running
-
-
-def tool(*arguments, **options):
-    options.setdefault("timeout", 120)
-    return subprocess.run(
-        [str(TOOL), *map(str, arguments)], capture_output=True, text=True, **options
-    )
-
-
-def ask(*arguments):
-    done = tool(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from support.agent import ask, running, tool
 
 
 @pytest.fixture

@@ -1,23 +1,8 @@
 """The verbs that say what is large and what holds it."""
 
-import json
-import subprocess
-
 import pytest
 from support import pythons
-from support.agent import TOOL, running
-
-
-def tool(*arguments):
-    return subprocess.run(
-        [str(TOOL), *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
-
-
-def ask(*arguments):
-    done = tool(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from support.agent import ask, running, tool
 
 
 @pytest.fixture

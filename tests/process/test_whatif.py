@@ -2,11 +2,10 @@
 
 import json
 import random
-import subprocess
 
 import pytest
 from support import pythons
-from support.agent import TOOL, running
+from support.agent import ask, running, tool
 
 CUTS = [
     *("Plain.edge%d" % i for i in range(4)),
@@ -14,18 +13,6 @@ CUTS = [
     "Slotted.second",
     "BaseException.__traceback__",
 ]
-
-
-def tool(*arguments):
-    return subprocess.run(
-        [str(TOOL), *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
-
-
-def ask(*arguments):
-    done = tool(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def options(cuts):

@@ -29,6 +29,21 @@ def environment(directory, **more):
     return variables
 
 
+def tool(*arguments, **options):
+    """What the command-line tool did, ended."""
+    options.setdefault("timeout", 120)
+    return subprocess.run(
+        [str(TOOL), *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def ask(*arguments):
+    """What a verb says with --json."""
+    done = tool(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 class Target:
     """A fixture program: it says `ready`, answers line by line, ends with stdin."""
 
