@@ -84,9 +84,9 @@ std::vector<uint8_t> CutFinder::ComponentsWith(
   std::vector<uint8_t> with(components_.count(), 0);
   for (const heap::LabelRecord& label : heap_.file().labels())
     if (heap_.kind(label.node) == RecordedKind::kFrame &&
-        components_.of[label.node] != heap::kNoComponent &&
+        components_.Has(label.node) &&
         AnswersTo(heap_.file().text(label.function), function))
-      with[components_.of[label.node]] = 1;
+      with[components_.Of(label.node)] = 1;
   return with;
 }
 
@@ -112,9 +112,9 @@ std::vector<EdgeAt> CutFinder::EdgesOf(const Cut& cut) const {
         functions[id] = AnswersTo(heap_.file().text(id), cut.function);
       return functions[id] != 0;
     }
-    heap::ComponentId component = components_.of[referrer];
+    heap::ComponentId component = components_.Of(referrer);
     return component != heap::kNoComponent &&
-           component == components_.of[referent] && with[component] != 0;
+           component == components_.Of(referent) && with[component] != 0;
   };
   std::vector<EdgeAt> edges;
   for (NodeId node = 0; node < heap_.node_count(); ++node) {

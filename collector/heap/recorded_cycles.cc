@@ -72,7 +72,7 @@ void RecordedCycles::AddCycle(std::span<const NodeId> cycle) {
   if (closings_.insert(uint64_t{row} << 32 | cycle.back()).second)
     ++rows_[row].closures;
   Count(row, node);
-  CountComponent(row, components_.of[node]);
+  CountComponent(row, components_.Of(node));
   if (met_) met_(row, cycle);
 }
 

@@ -187,7 +187,7 @@ WhatIf::Outcome WhatIf::Try(std::vector<EdgeAt> cut_edges) {
                           heap_.file().edges().end());
   for (EdgeAt at : outcome.edges)
     edges[at.edge] = Edge(edges[at.edge].referent(), true);
-  heap::HeapGraph graph(heap_.file().first_edge(), edges);
+  heap::HeapGraph graph(heap_.file().rows(), edges);
   RecordedCycles after(heap_, graph);
   std::map<std::string_view, std::vector<NodeId>> left;
   for (const CycleRow& row : after.rows()) {
@@ -218,8 +218,8 @@ WhatIf::Outcome WhatIf::Try(std::vector<EdgeAt> cut_edges) {
       outcome.uncovered.begin(), outcome.uncovered.end(),
       [](const auto& a, const auto& b) { return a.second > b.second; });
   outcome.skipped = after.skipped();
-  for (heap::ComponentId component : after.components().of)
-    outcome.on_cycle.push_back(component != heap::kNoComponent);
+  for (NodeId node = 0; node < heap_.node_count(); ++node)
+    outcome.on_cycle.push_back(after.components().Has(node));
   return outcome;
 }
 
@@ -259,11 +259,11 @@ json WhatIf::Signatures(const Outcome& outcome) const {
       before_.components().count());
   std::unordered_map<NodeId, heap::ComponentId> went_with;
   for (const auto& [node, by] : outcome.freed) {
-    heap::ComponentId component = before_.components().of[node];
+    heap::ComponentId component = before_.components().Of(node);
     if (component == heap::kNoComponent) {
       auto found = went_with.find(by);
       component = found != went_with.end() ? found->second
-                                           : before_.components().of[by];
+                                           : before_.components().Of(by);
     }
     went_with[node] = component;
     if (component == heap::kNoComponent) continue;
@@ -306,7 +306,7 @@ json WhatIf::Watched(const Outcome& outcome) const {
     if (!heap_.watched(node)) continue;
     Row& row = rows[heap_.file().type(node).name];
     ++row.alive;
-    row.before += before_.components().of[node] != heap::kNoComponent;
+    row.before += before_.components().Has(node);
     row.after += outcome.on_cycle[node];
   }
   for (const auto& [node, by] : outcome.freed)

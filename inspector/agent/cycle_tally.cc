@@ -52,12 +52,19 @@ bool KeySet::Insert(uint64_t key) {
   return true;
 }
 
+void KeySet::Clear() {
+  if (count_ == 0) return;
+  slots_.resize(kFewest);
+  std::fill(slots_.begin(), slots_.end(), 0);
+  count_ = 0;
+}
+
 CycleTally::CycleTally(const Runtime& runtime, const HeapWalk& walk,
                        const TypeTable& types, NodeLabels& labels,
                        Holders& holders, heap::StringTable& strings,
                        const heap::Components& components,
                        const heap::States& states,
-                       std::span<const uint8_t> never,
+                       const std::pmr::vector<bool>& never,
                        std::pmr::memory_resource* memory)
     : runtime_(runtime),
       walk_(walk),
@@ -108,7 +115,7 @@ void CycleTally::AddLarge(ComponentId component, NodeId node) {
   text.Append(" objects)");
   Row& row = RowOf(strings_.Intern(text.text()));
   CountOnce(row, node);
-  CountComponent(row, component);
+  CountComponent(row, component, false);
 }
 
 CycleTally::Row& CycleTally::RowOf(StringId signature) {
@@ -126,13 +133,15 @@ CycleTally::Row& CycleTally::RowOf(StringId signature) {
 void CycleTally::AddCycle(std::span<const NodeId> cycle) {
   Row& row = RowOf(SignatureOf(cycle));
   NodeId node = cycle.front();
-  uint64_t row_key = uint64_t(row.signature) << 32;
-  if (closings_.Insert(Mix(row_key | node, cycle.back() + 1))) {
+  if (closings_of_ != node)
+    closings_.Clear();  // Those of a node come together.
+  closings_of_ = node;
+  if (closings_.Insert(uint64_t(row.signature) << 32 | cycle.back())) {
     ++row.closures;
     AddSites(row, cycle);
   }
   CountOnce(row, node);
-  CountComponent(row, components_.of[node]);
+  CountComponent(row, components_.Of(node), IsWatched(node));
   if (!row.example.empty()) return;
   for (size_t i = 0; i < cycle.size(); ++i) {
     row.example.push_back(types_[walk_.type(cycle[i])].name);
@@ -155,7 +164,7 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
       break;
     case State::kFloating:
       ++row.floating;
-      if (never_[node] != 0) ++row.never;
+      if (never_[node]) ++row.never;
       break;
   }
   if (row.held_by.size() >= kMostHolders ||
@@ -167,9 +176,11 @@ void CycleTally::CountOnce(Row& row, NodeId node) {
   if (!known) row.held_by.push_back(holder);
 }
 
-void CycleTally::CountComponent(Row& row, ComponentId component) {
+void CycleTally::CountComponent(Row& row, ComponentId component,
+                                bool is_watched) {
+  // One without a watched object comes but once.
   uint64_t key = (uint64_t(row.signature) << 32) | component;
-  if (!counted_components_.Insert(key + 1)) return;
+  if (is_watched && !counted_components_.Insert(key + 1)) return;
   uint64_t& bytes = component_bytes_[component];
   if (bytes == 0)
     for (NodeId member : members_[component]) bytes += walk_.size(member);

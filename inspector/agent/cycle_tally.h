@@ -11,11 +11,13 @@ namespace inspector {
 class KeySet {
  public:
   explicit KeySet(std::pmr::memory_resource* memory)
-      : slots_(1024, 0, memory) {}
+      : slots_(kFewest, 0, memory) {}
   /// True if `key` was not there yet.
   bool Insert(uint64_t key);
+  void Clear();
 
  private:
+  static constexpr size_t kFewest = 16;
   std::pmr::vector<uint64_t> slots_;
   size_t count_ = 0;
 };
@@ -29,7 +31,7 @@ class CycleTally {
   CycleTally(const Runtime& runtime, const HeapWalk& walk,
              const TypeTable& types, NodeLabels& labels, Holders& holders,
              heap::StringTable& strings, const heap::Components& components,
-             const heap::States& states, std::span<const uint8_t> never,
+             const heap::States& states, const std::pmr::vector<bool>& never,
              std::pmr::memory_resource* memory);
 
   void Run();
@@ -80,7 +82,7 @@ class CycleTally {
 
   Row& RowOf(heap::StringId signature);
   void CountOnce(Row& row, heap::NodeId node);
-  void CountComponent(Row& row, heap::ComponentId component);
+  void CountComponent(Row& row, heap::ComponentId component, bool is_watched);
   void AddSites(Row& row, std::span<const heap::NodeId> cycle);
   void AddSite(Row& row, const PyObject* code, int line, bool raised);
 
@@ -92,14 +94,15 @@ class CycleTally {
   heap::StringTable& strings_;
   const heap::Components& components_;
   const heap::States& states_;
-  std::span<const uint8_t> never_;
+  const std::pmr::vector<bool>& never_;
   std::pmr::memory_resource* memory_;
 
   heap::ComponentMembers members_;
   std::pmr::vector<Row> rows_;
   std::pmr::vector<uint32_t> row_of_string_;    // By StringId; row + 1.
   std::pmr::vector<uint64_t> component_bytes_;  // 0: not summed yet.
-  KeySet closings_;
+  heap::NodeId closings_of_ = heap::kNoNode;
+  KeySet closings_;  // Of that node.
   KeySet counted_components_;
   uint64_t skipped_ = 0;
   bool has_unnamed_edges_ = false;

@@ -63,11 +63,10 @@ class Export {
 
   void WriteNodes() {
     const HeapWalk& walk = heap_.walk;
-    heap::WriteColumns(writer_,
-                       {walk.flags(), heap_.states.of, heap_.never,
-                        walk.first_edges(), walk.edges()},
-                       Nodes{heap_, EdgeNamer(heap_.runtime, walk, heap_.types,
-                                              heap_.strings, heap_.memory)});
+    heap::WriteColumns(
+        writer_, {walk.flags(), heap_.states.of, heap_.never, walk.graph()},
+        Nodes{heap_, EdgeNamer(heap_.runtime, walk, heap_.types, heap_.strings,
+                               heap_.memory)});
   }
 
   void WriteTypes() {

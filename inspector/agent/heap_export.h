@@ -13,7 +13,7 @@ struct RecordedHeap {
   const HeapWalk& walk;
   const TypeTable& types;
   const heap::States& states;
-  std::span<const uint8_t> never;
+  const std::pmr::vector<bool>& never;
   NodeLabels& labels;
   Holders& holders;
   heap::StringTable& strings;

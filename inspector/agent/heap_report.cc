@@ -138,7 +138,7 @@ class Analysis {
   heap::States states_;
   Holders holders_;
   HolderGroups groups_;
-  std::pmr::vector<uint8_t> never_;  // By node: no collection takes it.
+  std::pmr::vector<bool> never_;  // By node: no collection takes it.
   std::pmr::vector<TypeRow> rows_;
   Totals totals_;
   uint64_t skipped_ = 0;
@@ -160,17 +160,17 @@ void Analysis::MarkFrozenGarbage() {
 }
 
 void Analysis::MarkNever() {
-  never_.resize(graph_.node_count(), 0);
+  never_.resize(graph_.node_count());
   bool off = collector_.is_off();
   std::pmr::vector<NodeId> uncollectable(memory_);
   for (NodeId node = 0; node < graph_.node_count(); ++node) {
     if (states_.of[node] != State::kFloating) continue;
-    if (off || IsFrozen(node)) never_[node] = 1;
+    if (off || IsFrozen(node)) never_[node] = true;
     // Legacy finalizers (tp_del) and all they reach: gc.garbage.
     const PyObject* type = types_[walk_.type(node)].type;
-    if (IsTracked(node) && never_[node] == 0 &&
+    if (IsTracked(node) && !never_[node] &&
         ReadPointer(type, runtime_.layout->type_del) != nullptr) {
-      never_[node] = 1;
+      never_[node] = true;
       uncollectable.push_back(node);
     }
   }
@@ -179,9 +179,9 @@ void Analysis::MarkNever() {
     uncollectable.pop_back();
     for (heap::Edge edge : graph_.Referents(node)) {
       NodeId referent = edge.referent();
-      if (states_.of[referent] != State::kFloating || never_[referent] != 0)
+      if (states_.of[referent] != State::kFloating || never_[referent])
         continue;
-      never_[referent] = 1;
+      never_[referent] = true;
       uncollectable.push_back(referent);
     }
   }
@@ -221,12 +221,12 @@ void Analysis::CountTypes() {
         break;
       case State::kFloating:
         ++row.floating;
-        if (never_[node] != 0) ++row.never;
+        if (never_[node]) ++row.never;
         if (IsFrozen(node)) break;
         totals_.floating_bytes += size;
         if (!IsTracked(node)) break;
         ++totals_.floating_objects;
-        if (never_[node] != 0) ++totals_.never_objects;
+        if (never_[node]) ++totals_.never_objects;
         break;
     }
   }

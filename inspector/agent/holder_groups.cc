@@ -44,29 +44,25 @@ HolderGroups::HolderGroups(const Runtime& runtime, const HeapWalk& walk,
       strings_(strings),
       groups_(memory),
       slots_(1024, 0, memory),
-      group_of_(memory),
+      group_of_row_(memory),
+      group_of_leaf_(memory),
       weight_(memory) {}
 
 void HolderGroups::Run() {
   modules_ = strings_.Intern("modules");
-  weight_.resize(walk_.node_count(), 0);
-  group_of_.resize(walk_.node_count(), 0);
+  rows_ = walk_.graph().rows();
+  weight_.resize(walk_.graph().row_count(), 0);
+  group_of_row_.resize(walk_.graph().row_count(), 0);
   Weigh();
   PlaceStarts();
   PlaceRest();
-  for (NodeId node = 0; node < walk_.node_count(); ++node) {
-    // Frozen garbage lies below roots of its own, but nothing holds it.
-    if (group_of_[node] == 0 || states_.of[node] == State::kFloating) continue;
-    HolderGroup& group = groups_[group_of_[node] - 1];
-    ++group.count;
-    group.bytes += walk_.size(node);
-  }
+  CountNodes();
   std::erase_if(groups_, [](const HolderGroup& g) { return g.count == 0; });
   auto free = [](auto& column) {
     std::decay_t<decltype(column)>(column.get_allocator()).swap(column);
   };
   free(weight_);
-  free(group_of_);
+  free(group_of_row_);
   free(slots_);
   std::sort(groups_.begin(), groups_.end(),
             [](const HolderGroup& a, const HolderGroup& b) {
@@ -81,20 +77,21 @@ void HolderGroups::Weigh() {
     if (states_.holder[node] == heap::kNoNode) continue;
     for (NodeId at = node; !IsStart(at);) {
       at = states_.holder[at];
-      if (weight_[at] == kMuch) break;
-      ++weight_[at];
+      uint8_t& weight = weight_[rows_.Of(at)];
+      if (weight == kMuch) break;
+      ++weight;
     }
   }
 }
 
 void HolderGroups::PlaceStarts() {
   auto is_new = [this](NodeId node) {
-    return node != heap::kNoNode && IsStart(node) && group_of_[node] == 0;
+    return node != heap::kNoNode && IsStart(node) && GroupOf(node) == 0;
   };
   for (NodeId module : walk_.modules()) {
     if (!is_new(module)) continue;
     PutAtStart(module,
-               weight_[module] < kMuch ? modules_ : labels_.LabelOf(module));
+               WeightOf(module) < kMuch ? modules_ : labels_.LabelOf(module));
   }
   for (const Root& root : walk_.roots())
     if (is_new(root.node)) PutAtStart(root.node, holders_.StartName(root));
@@ -112,20 +109,37 @@ void HolderGroups::PlaceStarts() {
 void HolderGroups::PlaceRest() {
   std::pmr::vector<NodeId> path(groups_.get_allocator());
   for (NodeId node = 0; node < walk_.node_count(); ++node) {
-    if (states_.holder[node] == heap::kNoNode) continue;
-    for (NodeId at = node; group_of_[at] == 0; at = states_.holder[at])
+    if (states_.holder[node] == heap::kNoNode || !rows_.Has(node)) continue;
+    for (NodeId at = node; GroupOfRow(at) == 0; at = states_.holder[at])
       path.push_back(at);
     for (; !path.empty(); path.pop_back()) {
       NodeId next = path.back();
-      Put(next, group_of_[states_.holder[next]] - 1, NameInHolder(next));
+      GroupOf(next) = 1 + GroupFor(next, GroupOfRow(states_.holder[next]) - 1,
+                                   NameInHolder(next));
     }
+  }
+}
+
+void HolderGroups::CountNodes() {
+  for (NodeId node = 0; node < walk_.node_count(); ++node) {
+    // Frozen garbage lies below roots of its own, but nothing holds it.
+    if (states_.holder[node] == heap::kNoNode ||
+        states_.of[node] == State::kFloating)
+      continue;
+    bool is_placed = rows_.Has(node) || IsStart(node);
+    uint32_t index =
+        is_placed ? GroupOf(node) - 1
+                  : GroupFor(node, GroupOfRow(states_.holder[node]) - 1, 0);
+    HolderGroup& group = groups_[index];
+    ++group.count;
+    group.bytes += walk_.size(node);
   }
 }
 
 /// The name of a node that holds much, if its holder has one for it that is no
 /// place in a sequence and no key; else 0.
 StringId HolderGroups::NameInHolder(NodeId node) const {
-  if (weight_[node] < kMuch) return 0;
+  if (WeightOf(node) < kMuch) return 0;
   NodeId holder = states_.holder[node];
   const PyObject* object = walk_.object(holder);
   uint64_t flags = TypeFlags(runtime_, TypeOf(object));
@@ -143,30 +157,28 @@ StringId HolderGroups::NameInHolder(NodeId node) const {
 }
 
 void HolderGroups::PutAtStart(NodeId node, StringId start) {
-  Put(node, kStart | start, 0);
+  uint32_t group = GroupFor(node, kStart | start, 0);
+  GroupOf(node) = group + 1;
 }
 
-void HolderGroups::Put(NodeId node, uint32_t parent, StringId name) {
+uint32_t HolderGroups::GroupFor(NodeId node, uint32_t parent, StringId name) {
   StringId type = types_[walk_.type(node)].name;
   Found& found = found_[Mix(parent, type) % found_.size()];
-  if (name == 0 && found.parent == parent && found.type == type) {
-    group_of_[node] = found.group + 1;
-    return;
-  }
+  if (name == 0 && found.parent == parent && found.type == type)
+    return found.group;
   uint32_t above = parent;
   for (int i = 0; i < kLookBack && (above & kStart) == 0; ++i) {
     const HolderGroup& group = groups_[above];
     bool is_start = (group.parent & kStart) != 0;
     if (group.type == type && group.name == name && !is_start) {
-      group_of_[node] = above + 1;
       if (name == 0) found = {parent, type, above};
-      return;
+      return above;
     }
     above = group.parent;
   }
   uint32_t group = Find(node, parent, name);
-  group_of_[node] = group + 1;
   if (name == 0) found = {parent, type, group};
+  return group;
 }
 
 uint32_t HolderGroups::Find(NodeId node, uint32_t parent, StringId name) {

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "inspector/agent/holders.h"
+#include "inspector/graph/sparse_column.h"
 
 namespace inspector {
 
@@ -37,7 +38,7 @@ class HolderGroups {
                NodeLabels& labels, Holders& holders, heap::StringTable& strings,
                std::pmr::memory_resource* memory);
 
-  /// Frees what it needed beside the groups: 5 bytes per node.
+  /// Frees what it needed beside the groups: 5 bytes per node with references.
   void Run();
 
   /// The largest first.
@@ -56,8 +57,19 @@ class HolderGroups {
   void Weigh();
   void PlaceStarts();
   void PlaceRest();
-  void Put(heap::NodeId node, uint32_t parent, heap::StringId name);
+  void CountNodes();
+  uint32_t GroupFor(heap::NodeId node, uint32_t parent, heap::StringId name);
   void PutAtStart(heap::NodeId node, heap::StringId start);
+  uint32_t& GroupOf(heap::NodeId node) {
+    return rows_.Has(node) ? group_of_row_[rows_.Of(node)]
+                           : group_of_leaf_[uint64_t{node} + 1];
+  }
+  uint8_t WeightOf(heap::NodeId node) const {
+    return rows_.Has(node) ? weight_[rows_.Of(node)] : 0;
+  }
+  uint32_t GroupOfRow(heap::NodeId node) const {
+    return group_of_row_[rows_.Of(node)];
+  }
   heap::StringId NameInHolder(heap::NodeId node) const;
   uint32_t Find(heap::NodeId node, uint32_t parent, heap::StringId name);
   bool IsStart(heap::NodeId node) const { return states_.holder[node] == node; }
@@ -71,9 +83,13 @@ class HolderGroups {
   Holders& holders_;
   heap::StringTable& strings_;
   std::pmr::vector<HolderGroup> groups_;
-  std::pmr::vector<uint32_t> slots_;     // Open addressing; group + 1.
-  std::pmr::vector<uint32_t> group_of_;  // By node; group + 1, 0 = none yet.
-  std::pmr::vector<uint8_t> weight_;     // By node; nodes below, up to kMuch.
+  std::pmr::vector<uint32_t> slots_;  // Open addressing; group + 1.
+  heap::Rows rows_;
+  std::pmr::vector<uint32_t> group_of_row_;  // Group + 1, 0 = none yet.
+  /// The same for nodes without references where a path begins. All others
+  /// hold nothing, and their group is needed once.
+  heap::SparseColumn<uint32_t> group_of_leaf_;
+  std::pmr::vector<uint8_t> weight_;  // By row; nodes below, up to kMuch.
   /// Groups found last, of nodes without a name: neighbours are often alike.
   struct Found {
     uint32_t parent = kStart;

@@ -21,6 +21,7 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       missing_(arena),
       flags_(arena),
       sizes_(arena),
+      row_blocks_(arena),
       first_edge_(arena),
       edges_(arena),
       frames_(&arena),
@@ -44,12 +45,12 @@ void HeapWalk::Run() {
   TraverseUpTo(tracked_count());
   auto mark_roots = [this](NodeId end, uint8_t flag) {
     for (NodeId node = 0; node < end; ++node)
-      if (missing_[node] > 0) flags_[node] |= flag;
+      if (missing_.IsPositive(node)) flags_[node] |= flag;
   };
   mark_roots(tracked_count(), heap::kCollectorRoot);
   TraverseUpTo(frozen_end_);
   mark_roots(frozen_end_, heap::kPermanentRoot);
-  CountNativeReferences(frozen_end_);
+  CountNativeReferences();
   counts_native_ = true;
 
   frames_ = FindRunningFrames(runtime_, &arena_);
@@ -102,16 +103,16 @@ NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
   index_.Add(place, object, entry);
   type_ids_.push_back(id);
   if (IsImmortal(runtime_, object)) {
-    missing_.push_back(kUncounted);
+    missing_.AddUncounted();
   } else {
     int64_t count = RefCount(runtime_, object);
-    missing_.push_back(int32_t(std::min<int64_t>(count, kMostCounted)));
+    missing_.Add(count);
     account_.counted += uint64_t(count);
   }
   flags_.push_back(0);
   // Where it can have no other block, its pool tells its size.
   bool known = place.block_bytes != 0 && place.offset == type.only_block_offset;
-  sizes_.push_back(uint16_t(known ? place.block_bytes : 0));
+  sizes_.Add(known ? place.block_bytes : 0);
   if (known)
     blocks_.pymalloc += place.block_bytes;
   else if (!type.refers)
@@ -122,8 +123,7 @@ NodeIndex::Entry HeapWalk::Add(PyObject* object, NodeIndex::Place place) {
 void HeapWalk::Measure(NodeId node) {
   BlockBytes blocks = BlocksOf(runtime_, object(node));
   blocks_ += blocks;
-  sizes_[node] =
-      static_cast<uint32_t>(std::min<uint64_t>(blocks.total(), kLargeSize));
+  sizes_.Set(node, blocks.total());
 }
 
 void HeapWalk::TraverseUpTo(NodeId end) {
@@ -140,8 +140,15 @@ void HeapWalk::TraverseUpTo(NodeId end) {
       if (int field = type_of(near).buffer_field; field != 0)
         __builtin_prefetch(ReadPointer(object(near), field));
     }
-    first_edge_.push_back(static_cast<uint32_t>(edges_.size() + batched_));
-    if (type_of(next_).refers) Traverse(next_);
+    if (next_ % heap::kRowBlock == 0)
+      row_blocks_.push_back({0, uint32_t(first_edge_.size())});
+    if (!type_of(next_).refers) continue;
+    size_t begin = edges_.size() + batched_;
+    Traverse(next_);
+    if (edges_.size() + batched_ == begin) continue;
+    row_blocks_[next_ / heap::kRowBlock].has_row |= uint32_t{1}
+                                                    << next_ % heap::kRowBlock;
+    first_edge_.push_back(static_cast<uint32_t>(begin));
   }
   Resolve();
 }
@@ -150,7 +157,7 @@ void HeapWalk::Traverse(NodeId node) {
   if (edges_.size() > 0xfffffff0 - kBatch) arena_.Exhaust();
   const TypeInfo& type = types_[type_ids_[node]];
   PyObject* object = this->object(node);
-  if (sizes_[node] == 0) Measure(node);
+  if (!sizes_.IsMeasured(node)) Measure(node);
   NativeReferences native = type.native;
   bool is_generator = type.is_generator;
   const Layout& layout = *runtime_.layout;
@@ -173,7 +180,7 @@ void HeapWalk::Traverse(NodeId node) {
   if (is_generator)
     ForEachUncounted(layout, object, [this](PyObject* referent) {
       Resolve();
-      ++missing_[index_.Find(referent)];
+      missing_.Increment(index_.Find(referent));
     });
   VisitNative(node, native);
 }
@@ -218,14 +225,14 @@ void HeapWalk::Resolve() {
       if (entry.node == heap::kNoNode)
         __builtin_prefetch(object(i));
       else
-        __builtin_prefetch(&missing_[entry.node], 1);
+        missing_.Prefetch(entry.node);
     }
     if (size_t i = step - 2 * kApart; i < count) {
       PyObject* referent = object(i);
       NodeIndex::Entry entry = index_.Get(places_[i], referent);
       if (entry.node == heap::kNoNode) entry = Add(referent, places_[i]);
       bool native = (batch_[i] & kNative) != 0;
-      if (!native || counts_native_) --missing_[entry.node];
+      if (!native || counts_native_) missing_.Decrement(entry.node);
       edges_.push_back(
           native ? Edge::Native(entry.node)
                  : Edge(entry.node, entry.mark || (batch_[i] & kCut) != 0));
@@ -233,10 +240,10 @@ void HeapWalk::Resolve() {
   }
 }
 
-void HeapWalk::CountNativeReferences(NodeId end) {
-  size_t last = end < first_edge_.size() ? first_edge_[end] : edges_.size();
-  for (size_t i = 0; i < last; ++i)
-    if (edges_[i].native()) --missing_[edges_[i].referent()];
+/// Of all nodes that were traversed.
+void HeapWalk::CountNativeReferences() {
+  for (size_t i = 0; i < edges_.size(); ++i)
+    if (edges_[i].native()) missing_.Decrement(edges_[i].referent());
 }
 
 void HeapWalk::CountFrameReferences() {
@@ -246,9 +253,9 @@ void HeapWalk::CountFrameReferences() {
       if (reference.candidate != candidates) continue;
       NodeId node = index_.Find(reference.object);
       if (node == heap::kNoNode) continue;
-      if (candidates && missing_[node] <= 0) continue;
+      if (candidates && !missing_.IsPositive(node)) continue;
       reference.node = node;
-      --missing_[node];
+      missing_.Decrement(node);
       flags_[node] |= heap::kHeldByFrame;
     }
   }
@@ -286,9 +293,10 @@ void HeapWalk::CountStackReferences() {
     for (; at + 8 <= stack.end; at += 8) {
       auto* object = *reinterpret_cast<PyObject* const*>(at);
       NodeId node = index_.Find(object);
-      if (node == heap::kNoNode || missing_[node] <= 0 || !MayLiveOnStack(node))
+      if (node == heap::kNoNode || !missing_.IsPositive(node) ||
+          !MayLiveOnStack(node))
         continue;
-      --missing_[node];
+      missing_.Decrement(node);
       flags_[node] |= heap::kHeldByFrame;
       frames_.references.push_back({object, frame, true, node});
     }
@@ -304,10 +312,10 @@ class HeapWalk::RootTaker : public RootVisitor {
   }
   void OnWord(const RootWord& word) override {
     NodeId node = walk_.index_.Find(word.object);
-    if (node == heap::kNoNode || walk_.IsUncounted(node) ||
-        walk_.missing_[node] <= 0)
+    if (node == heap::kNoNode || walk_.missing_.IsUncounted(node) ||
+        !walk_.missing_.IsPositive(node))
       return;
-    --walk_.missing_[node];
+    walk_.missing_.Decrement(node);
     walk_.flags_[node] |= heap::kNamedRoot;
     walk_.roots_.push_back({node, word.kind, word.of});
   }
@@ -342,10 +350,10 @@ void HeapWalk::ListModules() {
 void HeapWalk::DrawUpAccount() {
   account_.explained = account_.counted;
   for (NodeId node = 0; node < node_count(); ++node) {
-    int32_t missing = missing_[node];
-    if (missing == 0) continue;
-    if (missing > 0) flags_[node] |= heap::kHeldOutside;
-    if (IsUncounted(node)) continue;
+    if (missing_.IsZero(node)) continue;
+    if (missing_.IsPositive(node)) flags_[node] |= heap::kHeldOutside;
+    if (missing_.IsUncounted(node)) continue;
+    int64_t missing = missing_.Of(node);
     if (missing > 0) account_.explained -= uint64_t(missing);
     account_.exceptions.push_back({node, missing});
   }

@@ -1,8 +1,10 @@
 #pragma once
 
 #include "inspector/cpython/frames.h"
+#include "inspector/cpython/missing_counts.h"
 #include "inspector/cpython/node_index.h"
 #include "inspector/cpython/roots.h"
+#include "inspector/cpython/size_column.h"
 #include "inspector/cpython/sizes.h"
 #include "inspector/cpython/thread_stacks.h"
 #include "inspector/cpython/type_table.h"
@@ -50,14 +52,16 @@ class HeapWalk {
   HeapWalk(const HeapWalk&) = delete;
 
   /// Once, before all else. What only the walk needs is given back at its end:
-  /// the index and the counts, 10 bytes for each object.
+  /// the index and the counts, 6 bytes for each object.
   void Run();
 
   /// Nodes: tracked ones by generation (youngest first), then frozen ones, then
   /// the rest in order of discovery.
   heap::HeapGraph graph() const {
-    return heap::HeapGraph({first_edge_.data(), first_edge_.size()},
-                           {edges_.data(), edges_.size()});
+    return {node_count(),
+            {row_blocks_.data(), row_blocks_.size()},
+            {first_edge_.data(), first_edge_.size()},
+            {edges_.data(), edges_.size()}};
   }
   heap::NodeId node_count() const {
     return static_cast<heap::NodeId>(type_ids_.size());
@@ -67,21 +71,14 @@ class HeapWalk {
   /// 0, 1, 2 for tracked nodes, -1 for others.
   int GenerationOf(heap::NodeId node) const;
 
-  // The rows of the graph as they are.
-  std::span<const uint32_t> first_edges() const {
-    return {first_edge_.data(), first_edge_.size()};
-  }
-  std::span<const heap::Edge> edges() const {
-    return {edges_.data(), edges_.size()};
-  }
   PyObject* object(heap::NodeId node) const {
     return reinterpret_cast<PyObject*>(index_.AddressOf(node));
   }
   TypeId type(heap::NodeId node) const { return type_ids_[node]; }
   /// ShallowSize of the node, as it was when the walk met it.
   uint64_t size(heap::NodeId node) const {
-    uint16_t size = sizes_[node];
-    return size != kLargeSize ? size : ShallowSize(runtime_, object(node));
+    return sizes_.IsKept(node) ? sizes_[node]
+                               : ShallowSize(runtime_, object(node));
   }
   /// Of all nodes.
   const BlockBytes& blocks() const { return blocks_; }
@@ -107,10 +104,6 @@ class HeapWalk {
   class RootTaker;
 
   heap::NodeId FindOrAdd(PyObject* object);
-  /// Immortal: nobody counts its references.
-  bool IsUncounted(heap::NodeId node) const {
-    return missing_[node] > kMostCounted;
-  }
   NodeIndex::Entry Add(PyObject* object, NodeIndex::Place place);
   void AddList(const char* head);
   void Traverse(heap::NodeId node);
@@ -119,7 +112,7 @@ class HeapWalk {
   void Append(PyObject* referent, uintptr_t marks);
   void Resolve();
   void VisitNative(heap::NodeId node, NativeReferences kind);
-  void CountNativeReferences(heap::NodeId end);
+  void CountNativeReferences();
   void CountFrameReferences();
   void FindRoots();
   void ListModules();
@@ -136,15 +129,11 @@ class HeapWalk {
   heap::Arena& arena_;
   NodeIndex index_;
   heap::IdColumn type_ids_;
-  /// By node: counted references that have not been found yet, as gc_refs in
-  /// CPython's collector; kUncounted and a little less for immortal objects.
-  static constexpr int32_t kUncounted = 0x7fffffff;
-  static constexpr int32_t kMostCounted = 0x3fffffff;
-  heap::Column<int32_t> missing_;
+  MissingCounts missing_;
   heap::Column<uint8_t> flags_;
-  static constexpr uint16_t kLargeSize = 0xffff;
-  heap::Column<uint16_t> sizes_;  // Bytes, or kLargeSize.
-  heap::Column<uint32_t> first_edge_;
+  SizeColumn sizes_;
+  heap::Column<heap::RowBlock> row_blocks_;
+  heap::Column<uint32_t> first_edge_;  // By row, then the end.
   heap::Column<heap::Edge> edges_;
   BlockBytes blocks_;
   RunningFrames frames_;

@@ -3,6 +3,7 @@
 #include "inspector/cpython/allocator.h"
 #include "inspector/graph/arena.h"
 #include "inspector/graph/heap_graph.h"
+#include "inspector/graph/sparse_column.h"
 
 namespace inspector {
 
@@ -35,8 +36,8 @@ class NodeIndex {
         addresses_(arena),
         bases_(&arena),
         regions_(1024, Region{}, &arena),
-        others_(arena),
-        far_(arena) {}
+        others_(&arena),
+        far_(&arena) {}
 
   /// Where the entry of one address is kept. `slot` may be fetched ahead.
   struct Place {
@@ -68,7 +69,7 @@ class NodeIndex {
     if (place.offset != 0 && *place.slot == 0)
       *place.slot = place.offset << kOffsetShift | value;
     else
-      others_.Put(reinterpret_cast<uintptr_t>(address), value | kOtherBit);
+      others_[reinterpret_cast<uintptr_t>(address)] = value | kOtherBit;
     NoteAddress(place.base, reinterpret_cast<uintptr_t>(address), entry.node);
   }
 
@@ -124,38 +125,6 @@ class NodeIndex {
   static constexpr uint32_t kPlaceBytes = 8;
   static constexpr uint32_t kMostBases = (1u << (32 - kPlaceBits)) - 1;
   static constexpr uint32_t kFar = 0xffffffff;  // Kept apart.
-
-  /// A small hash table from words, none of them 0, to numbers, none of them 0.
-  template <typename Number>
-  class Apart {
-   public:
-    explicit Apart(heap::Arena& arena) : seats_(64, Seat{}, &arena) {}
-    Number Find(uintptr_t key) const { return seats_[SeatOf(key)].number; }
-    void Put(uintptr_t key, Number number) {
-      if (++count_ * 2 > seats_.size()) {
-        std::pmr::vector<Seat> old(seats_.size() * 2, Seat{},
-                                   seats_.get_allocator());
-        old.swap(seats_);
-        for (const Seat& seat : old)
-          if (seat.key != 0) seats_[SeatOf(seat.key)] = seat;
-      }
-      seats_[SeatOf(key)] = {key, number};
-    }
-
-   private:
-    struct Seat {
-      uintptr_t key = 0;
-      Number number = 0;
-    };
-    size_t SeatOf(uintptr_t key) const {
-      size_t mask = seats_.size() - 1;
-      size_t at = Mix(key) & mask;
-      while (seats_[at].key != 0 && seats_[at].key != key) at = (at + 1) & mask;
-      return at;
-    }
-    std::pmr::vector<Seat> seats_;  // Open addressing.
-    size_t count_ = 0;
-  };
 
   static Entry Unpack(uint32_t value) {
     return {value & kMostNodes, (value & kMarkBit) != 0};
@@ -237,7 +206,7 @@ class NodeIndex {
   }
   void NoteAddress(uint32_t base, uintptr_t word, heap::NodeId node) {
     bool is_far = base >= kMostBases || (word & (kPlaceBytes - 1)) != 0;
-    if (is_far) far_.Put(node + 1, word);
+    if (is_far) far_[node + 1] = word;
     addresses_.push_back(is_far ? kFar
                                 : base << kPlaceBits |
                                       ((word / kPlaceBytes) & kPlaceMask));
@@ -250,8 +219,8 @@ class NodeIndex {
   std::pmr::vector<uintptr_t> bases_;
   std::pmr::vector<Region> regions_;  // Open addressing.
   Region last_;
-  Apart<uint32_t> others_;  // By address.
-  Apart<uintptr_t> far_;    // By node + 1.
+  heap::SparseColumn<uint32_t> others_;  // By address.
+  heap::SparseColumn<uintptr_t> far_;    // By node + 1.
 };
 
 }  // namespace inspector

@@ -17,28 +17,29 @@ constexpr uint32_t kUnseen = 0;
 // Components are numbered downwards from here while visits count upwards.
 constexpr uint32_t kFirstComponent = kNoComponent - 1;
 
+/// Nodes by their row: what has no edges lies on no cycle.
 class Search {
  public:
-  Search(const HeapGraph& graph, Components& components,
-         std::pmr::memory_resource* memory)
+  Search(const HeapGraph& graph, std::pmr::vector<uint32_t>& number,
+         std::pmr::vector<uint32_t>& size, std::pmr::memory_resource* memory)
       : graph_(graph),
-        components_(components),
-        number_(components.of),
+        number_(number),
+        size_(size),
         path_(memory),
         open_(memory) {}
 
-  void From(NodeId start) {
+  void From(uint32_t start) {
     Enter(start);
     while (!path_.empty()) {
       Step& step = path_.back();
-      auto referents = graph_.Referents(step.node);
+      auto referents = graph_.ReferentsOfRow(step.row);
       if (step.next_edge == referents.size()) {
         Leave();
         continue;
       }
       Edge edge = referents[step.next_edge++];
-      if (edge.cut()) continue;
-      NodeId referent = edge.referent();
+      if (edge.cut() || !graph_.HasReferents(edge.referent())) continue;
+      uint32_t referent = graph_.rows().Of(edge.referent());
       if (number_[referent] == kUnseen)
         Enter(referent);
       else
@@ -48,19 +49,19 @@ class Search {
 
  private:
   struct Step {
-    NodeId node;
+    uint32_t row;
     uint32_t next_edge : 31;
     uint32_t is_root : 1;  // Nothing that it leads to was entered before it.
   };
 
-  void Enter(NodeId node) {
-    number_[node] = next_visit_++;
-    path_.push_back({node, 0, 1});
+  void Enter(uint32_t row) {
+    number_[row] = next_visit_++;
+    path_.push_back({row, 0, 1});
   }
 
   void Lower(Step& step, uint32_t number) {
-    if (number >= number_[step.node]) return;
-    number_[step.node] = number;
+    if (number >= number_[step.row]) return;
+    number_[step.row] = number;
     step.is_root = 0;
   }
 
@@ -68,39 +69,41 @@ class Search {
     Step step = path_.back();
     path_.pop_back();
     if (step.is_root != 0)
-      Close(step.node);
+      Close(step.row);
     else
-      open_.push_back(step.node);
-    if (!path_.empty()) Lower(path_.back(), number_[step.node]);
+      open_.push_back(step.row);
+    if (!path_.empty()) Lower(path_.back(), number_[step.row]);
   }
 
   /// The open nodes from `root` on are one component. Their visit numbers are
   /// used again, so that no number of a visit reaches one of a component.
-  void Close(NodeId root) {
+  void Close(uint32_t root) {
+    auto id = static_cast<ComponentId>(size_.size());
     uint32_t size = 1;
     uint32_t visit = number_[root];
     for (; !open_.empty() && number_[open_.back()] >= visit; ++size) {
-      number_[open_.back()] = kFirstComponent - components_.count();
+      number_[open_.back()] = kFirstComponent - id;
       open_.pop_back();
     }
     next_visit_ -= size;
     bool lies_on_cycle = size > 1 || RefersToItself(root);
-    number_[root] =
-        lies_on_cycle ? kFirstComponent - components_.count() : kNoComponent;
-    if (lies_on_cycle) components_.size.push_back(size);
+    number_[root] = lies_on_cycle ? kFirstComponent - id : kNoComponent;
+    if (lies_on_cycle) size_.push_back(size);
   }
 
-  bool RefersToItself(NodeId node) const {
-    for (Edge edge : graph_.Referents(node))
-      if (edge.referent() == node && !edge.cut()) return true;
+  bool RefersToItself(uint32_t row) const {
+    for (Edge edge : graph_.ReferentsOfRow(row))
+      if (!edge.cut() && graph_.HasReferents(edge.referent()) &&
+          graph_.rows().Of(edge.referent()) == row)
+        return true;
     return false;
   }
 
   const HeapGraph& graph_;
-  Components& components_;
   std::pmr::vector<uint32_t>& number_;
+  std::pmr::vector<uint32_t>& size_;
   std::pmr::vector<Step> path_;
-  std::pmr::vector<NodeId> open_;  // Left, but not closed.
+  std::pmr::vector<uint32_t> open_;  // Left, but not closed.
   uint32_t next_visit_ = kUnseen + 1;
 };
 
@@ -108,16 +111,14 @@ class Search {
 
 Components FindComponents(const HeapGraph& graph,
                           std::pmr::memory_resource* memory) {
-  Components components(memory);
-  NodeId count = graph.node_count();
-  components.of.resize(count, kUnseen);
-  Search search(graph, components, memory);
-  for (NodeId start = 0; start < count; ++start)
-    if (components.of[start] == kUnseen && !graph.Referents(start).empty())
-      search.From(start);
-  for (ComponentId& of : components.of)
-    of = of == kUnseen || of == kNoComponent ? kNoComponent
-                                             : kFirstComponent - of;
+  Components components(graph, memory);
+  auto& number = components.of_row_;
+  number.resize(graph.row_count(), kUnseen);
+  Search search(graph, number, components.size, memory);
+  for (uint32_t start = 0; start < graph.row_count(); ++start)
+    if (number[start] == kUnseen) search.From(start);
+  for (ComponentId& of : number)
+    of = of == kNoComponent ? kNoComponent : kFirstComponent - of;
   return components;
 }
 

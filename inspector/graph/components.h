@@ -15,17 +15,34 @@ inline constexpr ComponentId kNoComponent = 0xffffffff;
 
 /// Strongly connected components over the edges that are not cut, as far as
 /// they hold a cycle: two or more nodes, or one that refers to itself.
-struct Components {
-  explicit Components(std::pmr::memory_resource* memory)
-      : of(memory), size(memory) {}
-  std::pmr::vector<ComponentId> of;  // By node; kNoComponent for most.
-  std::pmr::vector<uint32_t> size;   // By component, in nodes.
+class Components {
+ public:
+  Components(const HeapGraph& graph, std::pmr::memory_resource* memory)
+      : size(memory),
+        node_count_(graph.node_count()),
+        rows_(graph.rows()),
+        of_row_(memory) {}
+
+  NodeId node_count() const { return node_count_; }
+  /// kNoComponent for most.
+  ComponentId Of(NodeId node) const {
+    return rows_.Has(node) ? of_row_[rows_.Of(node)] : kNoComponent;
+  }
+  bool Has(NodeId node) const { return Of(node) != kNoComponent; }
   ComponentId count() const { return static_cast<ComponentId>(size.size()); }
+  std::pmr::vector<uint32_t> size;  // By component, in nodes.
+
+ private:
+  friend Components FindComponents(const HeapGraph& graph,
+                                   std::pmr::memory_resource* memory);
+  NodeId node_count_;
+  Rows rows_;
+  std::pmr::vector<ComponentId> of_row_;
 };
 
-/// O(nodes + edges) time, at most 12 bytes per node of scratch (24 while its
-/// stacks double), no recursion.
-/// Components come in reverse topological order (referents first).
+/// O(nodes + edges) time, no recursion; for each node with edges 4 bytes that
+/// stay and at most 12 of scratch (24 while its stacks double). Components come
+/// in reverse topological order (referents first).
 Components FindComponents(const HeapGraph& graph,
                           std::pmr::memory_resource* memory);
 

@@ -13,7 +13,7 @@ CycleFinder::CycleFinder(const HeapGraph& graph, const Components& components,
       components_(components),
       edge_budget_(edge_budget),
       place_(static_cast<uint32_t*>(memory->allocate(
-          graph.node_count() * sizeof(uint32_t), alignof(uint32_t)))),
+          graph.row_count() * sizeof(uint32_t), alignof(uint32_t)))),
       referents_inside_(memory),
       queue_(memory),
       referrers_(memory),
@@ -22,7 +22,7 @@ CycleFinder::CycleFinder(const HeapGraph& graph, const Components& components,
 
 CycleFinder::~CycleFinder() {
   queue_.get_allocator().resource()->deallocate(
-      place_, graph_.node_count() * sizeof(uint32_t), alignof(uint32_t));
+      place_, graph_.row_count() * sizeof(uint32_t), alignof(uint32_t));
 }
 
 void CycleFinder::ListReferentsInside(NodeId node) {
@@ -73,7 +73,7 @@ bool CycleFinder::Search(NodeId node, NodeId first) {
 
 std::span<const NodeId> CycleFinder::PathTo(NodeId node, NodeId closing) {
   path_.clear();
-  for (NodeId at = closing; at != node; at = referrers_[place_[at]])
+  for (NodeId at = closing; at != node; at = referrers_[PlaceOf(at)])
     path_.push_back(at);
   path_.push_back(node);
   std::reverse(path_.begin(), path_.end());
@@ -87,8 +87,8 @@ ComponentMembers::ComponentMembers(const Components& components,
     first_[id + 1] = first_[id] + components.size[id];
   nodes_.resize(first_.back());
   std::pmr::vector<uint32_t> next(first_, memory);
-  for (NodeId node = 0; node < components.of.size(); ++node)
-    if (ComponentId id = components.of[node]; id != kNoComponent)
+  for (NodeId node = 0; node < components.node_count(); ++node)
+    if (ComponentId id = components.Of(node); id != kNoComponent)
       nodes_[next[id]++] = node;
 }
 

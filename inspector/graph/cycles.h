@@ -32,7 +32,7 @@ class CycleFinder {
   /// edges to one referent count once. The span lives during the call only.
   template <typename Found>
   void ForEachCycle(NodeId node, Found found) {
-    if (components_.of[node] == kNoComponent) return;
+    if (!components_.Has(node)) return;
     ListReferentsInside(node);
     for (NodeId referent : referents_inside_) {
       if (!Search(node, referent)) {
@@ -48,20 +48,21 @@ class CycleFinder {
  private:
   bool StaysInside(NodeId node, Edge edge) const {
     return !edge.cut() &&
-           components_.of[edge.referent()] == components_.of[node];
+           components_.Of(edge.referent()) == components_.Of(node);
   }
   /// Fills `referents_inside_`, each once, in the order of the edges.
   void ListReferentsInside(NodeId node);
   /// Fills `closings_`; false when the budget is spent.
   bool Search(NodeId node, NodeId first);
   std::span<const NodeId> PathTo(NodeId node, NodeId closing);
+  uint32_t& PlaceOf(NodeId node) { return place_[graph_.rows().Of(node)]; }
   /// Whether `list` has the node; every node put into it is noted in `place_`.
-  bool Has(const std::pmr::vector<NodeId>& list, NodeId node) const {
-    uint32_t place = place_[node];
+  bool Has(const std::pmr::vector<NodeId>& list, NodeId node) {
+    uint32_t place = PlaceOf(node);
     return place < list.size() && list[place] == node;
   }
   void PutInto(std::pmr::vector<NodeId>& list, NodeId node) {
-    place_[node] = static_cast<uint32_t>(list.size());
+    PlaceOf(node) = static_cast<uint32_t>(list.size());
     list.push_back(node);
   }
 
@@ -69,7 +70,7 @@ class CycleFinder {
   const Components& components_;
   uint64_t edge_budget_;
   uint64_t skipped_nodes_ = 0;
-  /// By node, where it is in the list of the moment. Never filled: what was
+  /// By row, where it is in the list of the moment. Never filled: what was
   /// there before is told apart by looking into the list (Briggs and Torczon,
   /// "An efficient representation for sparse sets", 1993), so that memory and
   /// time go to nodes on cycles only.

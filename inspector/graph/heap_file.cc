@@ -176,7 +176,8 @@ class HeapFile::Checker {
       return Altered("the rows of edges end elsewhere");
     for (Edge edge : file.edges_)
       if (edge.referent() >= count) return Altered("an edge leads to no node");
-    file.graph_ = HeapGraph(file.first_edge_, file.edges_);
+    file.rows_ = OwnedRows(file.first_edge_);
+    file.graph_ = HeapGraph(file.rows_, file.edges_);
     return true;
   }
 

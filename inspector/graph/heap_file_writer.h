@@ -80,9 +80,8 @@ class HeapFileWriter {
 struct HeapColumns {
   std::span<const uint8_t> flags;
   std::span<const State> states;
-  std::span<const uint8_t> never;
-  std::span<const uint32_t> first_edge;
-  std::span<const Edge> edges;
+  const std::pmr::vector<bool>& never;
+  HeapGraph graph;
 };
 
 /// Writes the sections of nodes and edges. `nodes` gives the rest of each node:
@@ -123,11 +122,16 @@ void WriteColumns(HeapFileWriter& writer, const HeapColumns& columns,
     writer.Put(static_cast<uint8_t>(uint8_t(columns.states[node]) |
                                     (columns.never[node] ? kNeverBit : 0)));
   writer.End();
-  writer.PutSection(SectionKind::kFirstEdges, columns.first_edge);
-  writer.PutSection(SectionKind::kEdges, columns.edges);
+  std::span<const Edge> edges = columns.graph.edges();
+  writer.Begin(SectionKind::kFirstEdges, 4);
+  for (NodeId node = 0; node < count; ++node)
+    writer.Put(columns.graph.FirstEdge(node));
+  writer.Put(static_cast<uint32_t>(edges.size()));
+  writer.End();
+  writer.PutSection(SectionKind::kEdges, edges);
   writer.Begin(SectionKind::kEdgeNames, 4);
   for (NodeId node = 0; node < count; ++node) {
-    uint32_t left = columns.first_edge[node + 1] - columns.first_edge[node];
+    size_t left = columns.graph.Referents(node).size();
     nodes.NamesOf(node, [&](EdgeName name) {
       if (left == 0) return;  // A name without an edge.
       writer.Put(name);

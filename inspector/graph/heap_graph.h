@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "inspector/graph/rows.h"
+
 namespace heap {
 
 /// A node of the heap graph: a dense number, in the order of discovery.
@@ -36,27 +38,49 @@ class Edge {
   uint32_t bits_ = 0;
 };
 
-/// References of a heap in compressed rows: the referents of node n are
-/// `edges[first_edge[n]] … edges[first_edge[n + 1] - 1]`, in the order in which
+/// References of a heap in compressed rows: those of the node with row r are
+/// `edges[first_edge[r]] … edges[first_edge[r + 1] - 1]`, in the order in which
 /// the object names them. Owns nothing; at most 2^30 - 1 nodes, 2^32 - 1 edges.
 class HeapGraph {
  public:
-  HeapGraph(std::span<const uint32_t> first_edge, std::span<const Edge> edges)
-      : first_edge_(first_edge), edges_(edges) {}
-
-  NodeId node_count() const {
-    return static_cast<NodeId>(first_edge_.size() - 1);
+  HeapGraph() = default;
+  /// `blocks`: of ceil(node_count / 32). `first_edge`: by row, and at its end
+  /// the number of edges.
+  HeapGraph(NodeId node_count, std::span<const RowBlock> blocks,
+            std::span<const uint32_t> first_edge, std::span<const Edge> edges)
+      : node_count_(node_count),
+        rows_(blocks),
+        first_edge_(first_edge),
+        edges_(edges) {}
+  HeapGraph(const OwnedRows& rows, std::span<const Edge> edges)
+      : HeapGraph(rows.node_count(), rows.blocks(), rows.first_edges(), edges) {
   }
+
+  NodeId node_count() const { return node_count_; }
+  bool HasReferents(NodeId node) const { return rows_.Has(node); }
   std::span<const Edge> Referents(NodeId node) const {
-    return edges_.subspan(first_edge_[node],
-                          first_edge_[node + 1] - first_edge_[node]);
+    if (!rows_.Has(node)) return {};
+    return ReferentsOfRow(rows_.Of(node));
   }
   /// Where the node's edges begin among all.
-  uint32_t FirstEdge(NodeId node) const { return first_edge_[node]; }
+  uint32_t FirstEdge(NodeId node) const { return first_edge_[rows_.Of(node)]; }
   std::span<const Edge> edges() const { return edges_; }
 
+  const Rows& rows() const { return rows_; }
+  uint32_t row_count() const {
+    return static_cast<uint32_t>(first_edge_.size() - 1);
+  }
+  std::span<const Edge> ReferentsOfRow(uint32_t row) const {
+    return edges_.subspan(first_edge_[row],
+                          first_edge_[row + 1] - first_edge_[row]);
+  }
+
  private:
-  std::span<const uint32_t> first_edge_;
+  static constexpr uint32_t kNoEdges[] = {0};
+
+  NodeId node_count_ = 0;
+  Rows rows_;
+  std::span<const uint32_t> first_edge_ = kNoEdges;
   std::span<const Edge> edges_;
 };
 

@@ -42,15 +42,15 @@ uint64_t TellCycles(const HeapGraph& graph, const Components& components,
   constexpr uint64_t kEdgeBudget = 400'000'000;
   CycleFinder finder(graph, components, kEdgeBudget, memory);
   auto is_watched = [&](NodeId node) {
-    return components.of[node] != kNoComponent && rules.IsWatched(node);
+    return components.Has(node) && rules.IsWatched(node);
   };
   std::pmr::vector<uint8_t> has_watched(components.count(), 0, memory);
   for (NodeId node = 0; node < graph.node_count(); ++node)
-    if (is_watched(node)) has_watched[components.of[node]] = 1;
+    if (is_watched(node)) has_watched[components.Of(node)] = 1;
   auto add_watched = [&](bool large) {
     for (NodeId node = 0; node < graph.node_count(); ++node) {
       if (!is_watched(node)) continue;
-      uint32_t size = components.size[components.of[node]];
+      uint32_t size = components.size[components.Of(node)];
       if ((size > kLargeComponent) != large) continue;
       finder.ForEachCycle(
           node, [&](std::span<const NodeId> cycle) { rules.AddCycle(cycle); });

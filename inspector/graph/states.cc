@@ -46,7 +46,7 @@ void Spread(const HeapGraph& graph, State state, States& states,
         if (states.of[referent] != kUnknown) continue;
         states.of[referent] = state;
         states.holder[referent] = node;
-        if (!graph.Referents(referent).empty()) next_level.push_back(referent);
+        if (graph.HasReferents(referent)) next_level.push_back(referent);
       }
     }
     level.clear();
@@ -60,14 +60,14 @@ States FindStates(const HeapGraph& graph, std::span<const uint8_t> flags,
                   std::pmr::memory_resource* memory) {
   NodeId count = graph.node_count();
   States states(memory);
-  states.of.resize(count, kUnknown);
-  states.holder.resize(count, kNoNode);
   {
     auto floating =
         FindUnreachable(graph, flags, kTracked, kCollectorRoot, memory);
+    states.of.resize(count, kUnknown);
     for (NodeId node = 0; node < count; ++node)
       if (floating[node] != 0) states.of[node] = State::kFloating;
   }
+  states.holder.resize(count, kNoNode);
   std::pmr::vector<NodeId> level(memory);
   std::pmr::vector<NodeId> next_level(memory);
   auto start_at = [&](NodeId node, State state) {

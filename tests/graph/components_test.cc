@@ -18,9 +18,18 @@ Components Find(const HeapGraph& graph) {
   return FindComponents(graph, std::pmr::new_delete_resource());
 }
 
+/// By node.
+std::vector<ComponentId> IdsOf(const HeapGraph& graph) {
+  Components components = Find(graph);
+  std::vector<ComponentId> ids;
+  for (NodeId node = 0; node < graph.node_count(); ++node)
+    ids.push_back(components.Of(node));
+  return ids;
+}
+
 TEST(FindComponents, AreNoneInAnEmptyGraph) {
   Components components = Find(OwnedGraph(0, {}));
-  EXPECT_THAT(components.of, IsEmpty());
+  EXPECT_EQ(components.node_count(), 0u);
   EXPECT_EQ(components.count(), 0u);
 }
 
@@ -29,26 +38,25 @@ TEST(FindComponents, HoldACycleTogetherAndItsTailsApart) {
   //             v        |
   // before ---> a -> b --+--> after
   enum : NodeId { before, a, b, after };
-  Components components =
-      Find(OwnedGraph(4, {{before, a}, {a, b}, {b, a}, {b, after}}));
-  EXPECT_THAT(components.of, ElementsAre(kNoComponent, 0, 0, kNoComponent));
-  EXPECT_THAT(components.size, ElementsAre(2));
+  OwnedGraph graph(4, {{before, a}, {a, b}, {b, a}, {b, after}});
+  EXPECT_THAT(IdsOf(graph), ElementsAre(kNoComponent, 0, 0, kNoComponent));
+  EXPECT_THAT(Find(graph).size, ElementsAre(2));
 }
 
 TEST(FindComponents, JoinCyclesThatShareANode) {
   // a <-> b <-> c
   enum : NodeId { a, b, c };
-  Components components = Find(OwnedGraph(3, {{a, b}, {b, a}, {b, c}, {c, b}}));
-  EXPECT_THAT(components.of, Each(0u));
-  EXPECT_THAT(components.size, ElementsAre(3));
+  OwnedGraph graph(3, {{a, b}, {b, a}, {b, c}, {c, b}});
+  EXPECT_THAT(IdsOf(graph), Each(0u));
+  EXPECT_THAT(Find(graph).size, ElementsAre(3));
 }
 
 TEST(FindComponents, FallApartWhereAnEdgeIsCut) {
   // a -> b -> c, and c -/-> a
   enum : NodeId { a, b, c };
-  Components components = Find(OwnedGraph(3, {{a, b}, {b, c}, {c, a, true}}));
-  EXPECT_THAT(components.of, Each(kNoComponent));
-  EXPECT_THAT(components.size, IsEmpty());
+  OwnedGraph graph(3, {{a, b}, {b, c}, {c, a, true}});
+  EXPECT_THAT(IdsOf(graph), Each(kNoComponent));
+  EXPECT_THAT(Find(graph).size, IsEmpty());
 }
 
 TEST(FindComponents, OfOneNodeHaveSizeOneEvenIfItRefersToItself) {
@@ -82,11 +90,11 @@ TEST(FindComponents, MatchMutualReachabilityOnRandomGraphs) {
     Components components = Find(graph);
     auto reaches = Reachability(graph);
     NodeId count = graph->node_count();
-    ASSERT_EQ(components.of.size(), count);
+    ASSERT_EQ(components.node_count(), count);
     for (NodeId a = 0; a < count; ++a) {
       for (NodeId b = 0; b < count; ++b) {
-        bool together = components.of[a] == components.of[b] &&
-                        components.of[a] != kNoComponent;
+        bool together = components.Of(a) == components.Of(b) &&
+                        components.Of(a) != kNoComponent;
         ASSERT_EQ(together, reaches[a][b] && reaches[b][a])
             << a << " and " << b;
       }
@@ -100,7 +108,7 @@ TEST(FindComponents, CountTheirNodesOnRandomGraphs) {
     OwnedGraph graph = RandomGraph(seed, 16);
     Components components = Find(graph);
     std::vector<uint32_t> size(components.count(), 0);
-    for (ComponentId id : components.of) {
+    for (ComponentId id : IdsOf(graph)) {
       if (id == kNoComponent) continue;
       ASSERT_LT(id, components.count());
       ++size[id];
@@ -117,24 +125,23 @@ TEST(FindComponents, ComeReferentsFirstOnRandomGraphs) {
     Components components = Find(graph);
     for (NodeId node = 0; node < graph->node_count(); ++node) {
       for (Edge edge : graph->Referents(node))
-        ASSERT_TRUE(edge.cut() || components.of[node] == kNoComponent ||
-                    components.of[edge.referent()] == kNoComponent ||
-                    components.of[edge.referent()] <= components.of[node]);
+        ASSERT_TRUE(edge.cut() || components.Of(node) == kNoComponent ||
+                    components.Of(edge.referent()) == kNoComponent ||
+                    components.Of(edge.referent()) <= components.Of(node));
     }
   }
 }
 
 TEST(FindComponents, OfAListNestedAMillionDeepAreNone) {
-  Components components = Find(NestedList(kMillion));
-  ASSERT_EQ(components.count(), 0u);
-  EXPECT_THAT(components.of, Each(kNoComponent));
+  OwnedGraph graph = NestedList(kMillion);
+  ASSERT_EQ(Find(graph).count(), 0u);
+  EXPECT_THAT(IdsOf(graph), Each(kNoComponent));
 }
 
 TEST(FindComponents, OfACycleOfAMillionNodesAreOne) {
-  Components components = Find(LongCycle(kMillion));
-  EXPECT_THAT(components.size, ElementsAre(kMillion));
-  EXPECT_EQ(std::count(components.of.begin(), components.of.end(), 0u),
-            kMillion);
+  OwnedGraph graph = LongCycle(kMillion);
+  EXPECT_THAT(Find(graph).size, ElementsAre(kMillion));
+  EXPECT_THAT(IdsOf(graph), Each(0u));
 }
 
 // Each reference is looked at once, not again after each return to the hub.

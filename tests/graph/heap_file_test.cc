@@ -55,7 +55,7 @@ TEST(HeapFile, ReadsWhatWasWritten) {
   EXPECT_EQ(file->label(1), nullptr);
   ASSERT_EQ(file->roots().size(), 1u);
   EXPECT_EQ(file->text(file->roots()[0].name), "module app");
-  EXPECT_EQ(file->report(), R"({"schema":"cyclescope.snapshot/1"})");
+  EXPECT_EQ(file->report(), kSmallReport);
 }
 
 TEST(HeapFile, AHeapWithoutNodes) {

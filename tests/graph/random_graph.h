@@ -28,7 +28,8 @@ class OwnedGraph {
     for (const Reference& reference : references)
       edges_[next[reference.referrer]++] =
           Edge(reference.referent, reference.cut);
-    graph_ = HeapGraph(first_edge_, edges_);
+    rows_ = OwnedRows(first_edge_);
+    graph_ = HeapGraph(rows_, edges_);
   }
   OwnedGraph(OwnedGraph&&) = default;  // Moved rows stay where they are.
 
@@ -39,7 +40,8 @@ class OwnedGraph {
  private:
   std::vector<uint32_t> first_edge_;
   std::vector<Edge> edges_;
-  HeapGraph graph_{{}, {}};
+  OwnedRows rows_;
+  HeapGraph graph_;
 };
 
 /// 0 to `most_nodes` nodes; from sparse to dense; with parallel edges, with

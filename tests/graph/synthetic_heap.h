@@ -110,7 +110,7 @@ class SyntheticHeap {
               });
     std::vector<uint8_t> flags;
     std::vector<State> states;
-    std::vector<uint8_t> never(nodes_.size(), 0);
+    std::pmr::vector<bool> never(nodes_.size());
     std::vector<uint32_t> first_edge(nodes_.size() + 1, 0);
     std::vector<heap::Edge> edges;
     std::vector<uint32_t> counts;
@@ -130,7 +130,8 @@ class SyntheticHeap {
     }
     std::string bytes;
     HeapFileWriter writer(-1, Append, &bytes);
-    WriteColumns(writer, {flags, states, never, first_edge, edges},
+    OwnedRows rows(first_edge);
+    WriteColumns(writer, {flags, states, never, HeapGraph(rows, edges)},
                  Nodes{*this, counts, first_edge});
     writer.PutSection<TypeRecord>(SectionKind::kTypes, types_);
     writer.PutSection<StringId>(SectionKind::kClassNames, class_names_);
@@ -202,6 +203,11 @@ class SyntheticHeap {
   std::string report_ = "{}";
 };
 
+inline constexpr char kSmallReport[] = R"({"schema": "cyclescope.snapshot/1",
+                  "heap": {"types": [{"type": "app.Broker"}]},
+                  "cycles": [{"id": "00000000"}],
+                  "limits": [{"field": "heap.types.retained"}]})";
+
 /// Some of everything that a file can hold.
 inline SyntheticHeap SmallHeap() {
   SyntheticHeap heap;
@@ -224,7 +230,7 @@ inline SyntheticHeap SmallHeap() {
   heap.Root(broker, "module app");
   heap.HeldByFrame(other);
   heap.Immortal(attributes);
-  heap.Report(R"({"schema":"cyclescope.snapshot/1"})");
+  heap.Report(kSmallReport);
   return heap;
 }
 
