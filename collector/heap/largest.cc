@@ -97,8 +97,30 @@ void FillCycles(json& cycles, const RecordedHeap& heap,
   }
 }
 
+/// The tables that are read or filled in; the file's checksums do not say that
+/// whoever wrote the report knew of them.
+void CheckTables(const json& report) {
+  auto check = [](const json& holder, const char* table, const char* key) {
+    bool ok = holder.is_object() && holder.contains(table) &&
+              holder[table].is_array();
+    for (size_t i = 0; ok && i < holder[table].size(); ++i) {
+      const json& entry = holder[table][i];
+      ok = entry.is_object() && entry.contains(key) && entry[key].is_string();
+    }
+    if (!ok)
+      throw Error(fmt::format(
+          "the report inside the heap file is none of cyclescope.snapshot/1: "
+          "its '{}' is missing or of another form; take a new one",
+          table));
+  };
+  check(report.value("heap", json()), "types", "type");
+  check(report, "cycles", "id");
+  check(report, "limits", "field");
+}
+
 void AddRetained(json& report, const RecordedHeap& heap,
                  const RetainedHeap& retained, size_t most) {
+  CheckTables(report);
   FillTypes(report["heap"]["types"], retained);
   FillCycles(report["cycles"], heap, retained);
   report["heap"]["largest"] = LargestObjects(heap, retained, most);

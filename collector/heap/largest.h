@@ -9,7 +9,7 @@ namespace collector {
 /// the bytes freed if all objects of the type, or all components of the cycle,
 /// went; and the objects that retain most, `most` of them, into
 /// `heap.largest`. What it fills in is no limit any more. `report` is that of
-/// the heap.
+/// the heap; throws Error if it has no such entries.
 void AddRetained(nlohmann::json& report, const RecordedHeap& heap, size_t most);
 
 /// `cyclescope.top/1`: the objects, types and cycles that retain most, of each
