@@ -229,20 +229,18 @@ int64_t PrivateBytes() {
   shared->sections =
       report.Write(ReportOf(shared), kReportBytes - sizeof(Shared));
   if (!shared->sections.complete) EndChild(ChildStatus::kReportTooLarge);
+  const HeapSections& sections = shared->sections;
+  shared->peak_bytes =
+      static_cast<int64_t>(arena.peak_bytes() + sections.members_size +
+                           sections.functions_size + sections.limits_size);
   // Private pages are our own and those that the service has written since;
   // giving most of ours back tells them apart.
-  auto given_back = static_cast<int64_t>(arena.below_peak());
-  int64_t all = PrivateBytes();
   arena.ReleaseReserved();
   int64_t rest = PrivateBytes();
-  if (all >= 0 && rest >= 0) {
-    shared->cow_bytes =
-        std::max<int64_t>(0, rest - static_cast<int64_t>(arena.block_bytes()));
-    shared->peak_bytes =
-        std::max<int64_t>(0, all - shared->cow_bytes) + given_back;
-  } else {
-    shared->cow_bytes = shared->peak_bytes = -1;
-  }
+  shared->cow_bytes =
+      rest < 0 ? -1
+               : std::max<int64_t>(
+                     0, rest - static_cast<int64_t>(arena.block_bytes()));
   EndChild(shared->sections.extra_written ? ChildStatus::kDone
                                           : ChildStatus::kExtraNotWritten);
 }

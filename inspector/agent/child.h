@@ -42,8 +42,8 @@ struct ChildSnapshot {
   int64_t pause_us = 0;
   int64_t child_ms = 0;
   Phases phases;
-  int64_t child_peak_bytes = -1;  // Here and below -1: could not be read.
-  int64_t cow_bytes = -1;
+  int64_t child_peak_bytes = 0;
+  int64_t cow_bytes = -1;            // -1: could not be read.
   heap::HeapFileProgress heap_file;  // To be ended, if one was asked for.
   // Then `error` names a type, and leaving this one out may help.
   std::optional<CrashingType> crashing;

@@ -56,7 +56,7 @@ class Guard {
   enum class Verdict { kGoOn, kYield, kLeave };
   /// kYield: the child is to stand still, at least until the next look.
   Verdict Look(int64_t now_us);
-  /// The child has ended; `peak_bytes` of its own, or -1.
+  /// The child has ended; `peak_bytes` of its own, 0 if it did not say.
   void Ended(int64_t peak_bytes);
 
   const GuardFigures& figures() const { return figures_; }

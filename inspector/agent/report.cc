@@ -110,7 +110,7 @@ std::string SnapshotReport(const ProcessIdentity& process,
   json.Field("cycles", snapshot.phases.cycles_us);
   json.Field("writing", snapshot.phases.writing_us);
   json.EndObject();
-  OptionalField(json, "child_peak_bytes", Known(snapshot.child_peak_bytes));
+  json.Field("child_peak_bytes", snapshot.child_peak_bytes);
   OptionalField(json, "cow_bytes", Known(snapshot.cow_bytes));
   OptionalField(json, "mallinfo_ms",
                 snapshot.malloc
@@ -135,11 +135,8 @@ std::string SnapshotReport(const ProcessIdentity& process,
       Limit(rest, std::string("taken.guard.") + field,
             "neither a memory cgroup nor /proc/meminfo can be read here");
   }
-  if (snapshot.cow_bytes < 0) {
+  if (snapshot.cow_bytes < 0)
     Limit(rest, "taken.cow_bytes", "/proc/self/smaps_rollup cannot be read");
-    Limit(rest, "taken.child_peak_bytes",
-          "/proc/self/smaps_rollup cannot be read");
-  }
   if (!snapshot.limits.empty()) rest.Raw(snapshot.limits);
   rest.EndArray();
   text += ',';

@@ -29,8 +29,9 @@ class Arena : public std::pmr::memory_resource {
   /// Bytes handed out as blocks and chunks, without reserved ranges.
   uint64_t block_bytes() const { return used_bytes_ - charged_bytes_; }
 
-  /// By how much its use has fallen since it was highest.
-  uint64_t below_peak() const { return peak_bytes_ - used_bytes_; }
+  /// The most that it had at one time, the parts of reserved ranges that were
+  /// written included.
+  uint64_t peak_bytes() const { return peak_bytes_; }
 
   static constexpr size_t kLargePageBytes = size_t{1} << 21;
   bool large_pages() const { return large_pages_; }
