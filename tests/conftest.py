@@ -23,6 +23,12 @@ def pytest_generate_tests(metafunc):
         )
 
 
+@pytest.fixture(scope="module")
+def any_python():
+    """Where one of them will do."""
+    return pythons.supported()[0]
+
+
 @pytest.fixture
 def agent_directory(tmp_path):
     """A short path: a socket's may have 107 bytes."""

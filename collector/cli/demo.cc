@@ -8,6 +8,7 @@
 #include "collector/cli/demo_platform.h"
 #include "collector/cli/demo_table.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/options.h"
 #include "collector/cli/status_line.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
@@ -336,11 +337,10 @@ void AddDemo(CLI::App& app, int*) {
   verb->add_option("--output", options->output,
                    "Folder for runs, demo.json and report.html")
       ->capture_default_str();
-  verb->add_option("--patch", options->patches,
-                   "One more arm: the packages of `before` with this unified "
-                   "diff (repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(verb->add_option(
+      "--patch", options->patches,
+      "One more arm: the packages of `before` with this unified "
+      "diff (repeatable)"));
   verb->add_option("--collector", options->collector,
                    "Cyclic collector on, off or both; without it `before` as "
                    "it is and all arms with it off")
@@ -349,10 +349,8 @@ void AddDemo(CLI::App& app, int*) {
       ->capture_default_str();
   verb->add_option("--interval", options->interval, "Time between samples")
       ->capture_default_str();
-  verb->add_option("--watch", options->watch, "Types to watch")
-      ->capture_default_str()
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(verb->add_option("--watch", options->watch, "Types to watch"))
+      ->capture_default_str();
   verb->add_option("--fixtures", options->fixtures.ccx,
                    "Folder with the service's configuration and patches")
       ->capture_default_str();

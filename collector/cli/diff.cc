@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/growth_table.h"
+#include "collector/cli/options.h"
 #include "collector/cli/verbs.h"
 #include "collector/store/snapshot_file.h"
 #include "collector/verdict/growth.h"

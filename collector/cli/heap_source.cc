@@ -9,7 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "collector/cli/checks.h"
+#include "collector/cli/options.h"
 #include "collector/error.h"
 #include "collector/sample/agent_client.h"
 
@@ -51,11 +51,10 @@ void AddHeapOptions(CLI::App& verb, HeapOptions& options) {
   verb.add_option("FILE|TARGET", options.source,
                   "A heap file, a pid, or the path of an inspector's socket")
       ->required();
-  verb.add_option("--watch", options.watch,
-                  "With TARGET, a type to watch: module.Type or Type "
-                  "(repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(
+      verb.add_option("--watch", options.watch,
+                      "With TARGET, a type to watch: module.Type or Type "
+                      "(repeatable)"));
   verb.add_option("--top", options.top, "Rows of each list")
       ->capture_default_str()
       ->check(Positive());

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "collector/cli/checks.h"
+#include "collector/cli/options.h"
 #include "collector/cli/verbs.h"
 #include "collector/report/report.h"
 #include "collector/store/files.h"

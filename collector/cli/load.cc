@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/options.h"
 #include "collector/cli/status_line.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "collector/cli/checks.h"
+#include "collector/cli/options.h"
 
 namespace collector {
 

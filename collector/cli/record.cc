@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "collector/cli/checks.h"
 #include "collector/cli/load_options.h"
+#include "collector/cli/options.h"
 #include "collector/cli/status_line.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
@@ -165,10 +165,9 @@ void AddRecord(CLI::App& app, int* exit_code) {
                    "Ends when so many are processed; a snapshot at each tenth")
       ->check(Positive());
   verb->add_option("--for", options->longest, "Ends after this time, e.g. 10m");
-  verb->add_option("--watch", options->watch,
-                   "A type to watch: module.Type or Type (repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(
+      verb->add_option("--watch", options->watch,
+                       "A type to watch: module.Type or Type (repeatable)"));
   verb->add_option("--broker", options->load.broker,
                    "Kafka broker of the service, HOST:PORT");
   verb->add_option("--group", options->group, "The service's consumer group");

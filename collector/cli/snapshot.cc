@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "collector/cli/heap_source.h"
+#include "collector/cli/options.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -134,16 +135,14 @@ void AddSnapshot(CLI::App& app, int*) {
   verb->add_option("TARGET", options->target,
                    "A pid, or the path of an inspector's socket")
       ->required();
-  verb->add_option("--watch", options->watch,
-                   "A type to watch: module.Type or Type (repeatable)")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  verb->add_option("--top", options->top,
-                   "Rows of each list; or `retained`, `types`, `cycles` or "
-                   "`holders`, to see that list alone (repeatable)")
-      ->capture_default_str()
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(
+      verb->add_option("--watch", options->watch,
+                       "A type to watch: module.Type or Type (repeatable)"));
+  Repeatable(
+      verb->add_option("--top", options->top,
+                       "Rows of each list; or `retained`, `types`, `cycles` or "
+                       "`holders`, to see that list alone (repeatable)"))
+      ->capture_default_str();
   verb->add_flag("--all", options->all, "All rows");
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "collector/cli/heap_source.h"
+#include "collector/cli/options.h"
 #include "collector/cli/snapshot_table.h"
 #include "collector/cli/text.h"
 #include "collector/cli/verbs.h"
@@ -126,12 +127,10 @@ void AddWhatIf(CLI::App& app, int*) {
   CLI::App* verb = app.add_subcommand(
       "whatif", "Says which cycles a fix would break, before it is written");
   AddHeapOptions(*verb, *options);
-  verb->add_option(
-          "--cut", options->cuts,
-          "References to leave out: TYPE.EDGE[@FUNCTION] (repeatable). Without "
-          "it the five that break most are shown")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  Repeatable(verb->add_option(
+      "--cut", options->cuts,
+      "References to leave out: TYPE.EDGE[@FUNCTION] (repeatable). Without "
+      "it the five that break most are shown"));
   verb->add_option("--ids", options->ids,
                    "With --cut, also write address, type and state of every "
                    "object that would be freed to this file")

@@ -10,7 +10,6 @@ import subprocess
 import time
 
 import pytest
-from support import pythons
 from support.agent import PROGRAMS, TOOL, environment, running, wait_until
 
 
@@ -27,11 +26,6 @@ def assert_one_sentence(done, status, *words):
     assert text and "Traceback" not in text and "terminate" not in text
     for word in words:
         assert word in text, text
-
-
-@pytest.fixture
-def any_python():
-    return pythons.supported()[0]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,7 @@ import os
 import subprocess
 
 import pytest
-from support import pythons
 from support.agent import ask, running, tool
-
-
-@pytest.fixture
-def any_python():
-    return pythons.supported()[0]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ MILLION = 1_000_000
 
 
 @pytest.fixture
-def any_python():
+def newest_python():
     return pythons.supported()[-1]
 
 
@@ -43,12 +43,12 @@ def test_a_list_nested_a_million_deep(python, agent_directory):
     assert path.startswith("… → ") or "more)" in path
 
 
-def test_a_dict_of_a_million_keys(any_python, agent_directory):
+def test_a_dict_of_a_million_keys(newest_python, agent_directory):
     code = (
         "class Node: pass\n"
         "keep = {str(i): Node() for i in range(%d)}\n" % MILLION
     )
-    report = snapshot_of(code, any_python, agent_directory)
+    report = snapshot_of(code, newest_python, agent_directory)
     [node] = report["watched"]
     assert node["pinned"] == MILLION
     held = row_of(report, "__main__.Node")
@@ -59,7 +59,7 @@ def test_a_dict_of_a_million_keys(any_python, agent_directory):
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_a_component_of_a_million_nodes(any_python, agent_directory, pinned):
+def test_a_component_of_a_million_nodes(newest_python, agent_directory, pinned):
     code = """
 import gc
 gc.disable()
@@ -73,7 +73,7 @@ ring.append(first)
 del ring, last
 %s
 """ % (MILLION, "" if pinned else "del first")
-    report = snapshot_of(code, any_python, agent_directory)
+    report = snapshot_of(code, newest_python, agent_directory)
     [node] = report["watched"]
     assert node["pinned"] == pinned and node["never"] == (not pinned)
     large = [cycle for cycle in report["cycles"] if cycle["objects"] >= MILLION]
@@ -83,16 +83,16 @@ del ring, last
         assert report["heap"]["floating_objects"] >= MILLION
 
 
-def test_ten_million_small_objects(any_python, agent_directory):
+def test_ten_million_small_objects(newest_python, agent_directory):
     count = 10 * MILLION
-    report = snapshot_of("keep = [[] for _ in range(%d)]" % count, any_python, agent_directory)
+    report = snapshot_of("keep = [[] for _ in range(%d)]" % count, newest_python, agent_directory)
     lists = row_of(report, "builtins.list")
     assert count < lists["pinned"] < count + 20_000
     assert lists["bytes"] >= 56 * count
     assert report["taken"]["child_peak_bytes"] < report["memory"]["rss"]
 
 
-def test_paths_of_many_objects_that_c_code_holds(any_python, agent_directory, tmp_path):
+def test_paths_of_many_objects_that_c_code_holds(newest_python, agent_directory, tmp_path):
     count = 600_000
     code = """
 import ctypes
@@ -102,7 +102,7 @@ hold.argtypes = [ctypes.py_object]
 for _ in range(%d): hold(Node())
 """ % count
     path = str(tmp_path / "heap")
-    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+    with running(PROGRAM, newest_python, agent_directory, (code,)) as target:
         subprocess.run([TOOL, "snapshot", str(target.pid), "--heap", path], check=True, timeout=100)
     done = subprocess.run(
         [TOOL, "path", path, "Node", "--json"], capture_output=True, check=True, timeout=100
@@ -111,7 +111,7 @@ for _ in range(%d): hold(Node())
     assert held["path"] == "held from C: 1 reference → Node" and held["count"] == count
 
 
-def test_cuts_of_a_list_on_many_cycles(any_python, agent_directory, tmp_path):
+def test_cuts_of_a_list_on_many_cycles(newest_python, agent_directory, tmp_path):
     count = 400_000
     code = """
 class Node: pass
@@ -123,7 +123,7 @@ for _ in range(%d):
 """ % count
     path = str(tmp_path / "heap")
     recording = [TOOL, "snapshot", "--watch", "Node", "--heap", path]
-    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+    with running(PROGRAM, newest_python, agent_directory, (code,)) as target:
         subprocess.run([*recording, str(target.pid)], check=True, timeout=100)
     done = subprocess.run(
         [TOOL, "whatif", path, "--json"], capture_output=True, check=True, timeout=100
@@ -134,7 +134,7 @@ for _ in range(%d):
 
 
 def test_cycles_that_a_cut_makes_too_long_to_search_are_told(
-    any_python, agent_directory, tmp_path
+    newest_python, agent_directory, tmp_path
 ):
     """Both cycles of each node are short, until one is cut."""
     count = 25_000
@@ -149,7 +149,7 @@ for node in nodes:
 """ % count
     path = str(tmp_path / "heap")
     recording = [TOOL, "snapshot", "--watch", "Node", "--heap", path]
-    with running(PROGRAM, any_python, agent_directory, (code,)) as target:
+    with running(PROGRAM, newest_python, agent_directory, (code,)) as target:
         subprocess.run([*recording, str(target.pid)], check=True, timeout=100)
 
     def fields_with_limits(cut):

@@ -1,13 +1,7 @@
 """The verbs that say what is large and what holds it."""
 
 import pytest
-from support import pythons
 from support.agent import ask, running, tool
-
-
-@pytest.fixture
-def any_python():
-    return pythons.supported()[0]
 
 
 HOLDERS = """

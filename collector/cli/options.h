@@ -20,4 +20,10 @@ inline CLI::Validator Positive() {
       "POSITIVE");
 }
 
+/// Lets the flag be given several times, with one value each.
+inline CLI::Option* Repeatable(CLI::Option* option) {
+  return option->expected(1)->multi_option_policy(
+      CLI::MultiOptionPolicy::TakeAll);
+}
+
 }  // namespace collector
