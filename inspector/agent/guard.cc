@@ -15,8 +15,8 @@ constexpr int64_t kRestUs = 50'000;
 constexpr int64_t kPauseShare = 20;
 constexpr int64_t kLongestWaitUs = 2'000'000;
 constexpr int64_t kMostMachineReserve = 512 * kMiB;
-// Without a snapshot to learn from. The walk takes about 40 bytes for each
-// object, which has 50 to 100 in its pools (README).
+// Without a snapshot to learn from. A snapshot takes about 33 bytes for each
+// object (README), which has 40 to 100 in its pools.
 constexpr double kOwnPerHeapByte = 0.75;
 // Where pymalloc's pools are not known: of all anonymous memory.
 constexpr double kOwnPerAnonByte = 0.6;
