@@ -29,7 +29,8 @@ namespace {
 enum class ChildStatus : int {
   kRunning,
   kDone,
-  kArenaExhausted,
+  kArenaExhausted,  // By the limit that we set.
+  kNoMemory,        // By the kernel.
   kReportTooLarge,
   kExtraNotWritten,
   kCrashed,
@@ -90,6 +91,7 @@ class SharedMemory {
 
 Shared* child_shared = nullptr;
 const HeapReport* child_report = nullptr;
+const heap::Arena* child_arena = nullptr;
 
 [[noreturn]] void EndChild(ChildStatus status) {
   child_shared->status.store(status, std::memory_order_release);
@@ -97,7 +99,10 @@ const HeapReport* child_report = nullptr;
   __builtin_unreachable();
 }
 
-void OnExhausted() { EndChild(ChildStatus::kArenaExhausted); }
+void OnExhausted() {
+  EndChild(child_arena->limit_reached() ? ChildStatus::kArenaExhausted
+                                        : ChildStatus::kNoMemory);
+}
 
 /// The type to leave out next time: the nearest one made in C, since a class
 /// made by Python code has its tp_traverse call that of its base. Null for the
@@ -207,6 +212,23 @@ int64_t PrivateBytes() {
   return bytes;
 }
 
+/// What RLIMIT_AS leaves of address space, in bytes.
+uint64_t FreeAddressSpace() {
+  struct rlimit limit = {};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    return ~uint64_t{0};
+  int descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return limit.rlim_cur;
+  char text[64];
+  ssize_t size = read(descriptor, text, sizeof text);
+  close(descriptor);
+  uint64_t pages = 0;
+  for (ssize_t i = 0; i < size && text[i] >= '0' && text[i] <= '9'; ++i)
+    pages = pages * 10 + static_cast<uint64_t>(text[i] - '0');
+  uint64_t used = pages * static_cast<uint64_t>(getpagesize());
+  return limit.rlim_cur - std::min<uint64_t>(used, limit.rlim_cur);
+}
+
 [[noreturn]] void ChildMain(const Runtime& runtime,
                             const HeapQuestion& question, Shared* shared,
                             pid_t parent, uint64_t memory_limit,
@@ -223,7 +245,8 @@ int64_t PrivateBytes() {
   shared->has_pools = allocator.has_arenas();
   if (shared->has_pools) shared->pools = allocator.Count();
   heap::Arena arena(memory_limit, OnExhausted,
-                    /*large_pages=*/!memory_is_short);
+                    /*large_pages=*/!memory_is_short, FreeAddressSpace());
+  child_arena = &arena;
   HeapReport report(runtime, question, arena);
   child_report = &report;
   shared->sections =
@@ -365,8 +388,11 @@ std::string SentenceFor(const Shared& shared) {
       return {};
     case ChildStatus::kArenaExhausted:
       return "the snapshot ended itself: it ran out of memory for the heap "
-             "graph; free some memory or raise the limit (that of address "
-             "space too: ulimit -v)";
+             "graph; free some memory or raise the limit";
+    case ChildStatus::kNoMemory:
+      return "the snapshot ended itself: the kernel gave it no more memory for "
+             "the heap graph; raise the limit of address space (ulimit -v), or "
+             "see vm.overcommit_memory";
     case ChildStatus::kReportTooLarge:
       return "the snapshot ended itself: its report would be over " +
              std::to_string(kReportBytes >> 20) + " MiB";
@@ -397,7 +423,8 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
   SharedMemory memory;
   if (!memory.ok()) {
     snapshot.error = "no memory can be shared with the snapshot's process: " +
-                     std::string(std::strerror(errno));
+                     std::string(std::strerror(errno)) +
+                     "; raise the limit of address space (ulimit -v)";
     return snapshot;
   }
   std::vector<std::string_view> names(request.watch.begin(),

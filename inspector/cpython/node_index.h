@@ -32,7 +32,7 @@ class NodeIndex {
   NodeIndex(const Allocator* allocator, heap::Arena& arena)
       : allocator_(allocator),
         arena_(arena),
-        slots_(arena),
+        slots_(arena, 8),
         addresses_(arena),
         bases_(&arena),
         regions_(1024, Region{}, &arena),

@@ -13,8 +13,8 @@ constexpr size_t kPageBytes = 4096;
 
 size_t RoundUp(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
-void* Map(size_t bytes) {
-  void* block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+void* Map(size_t bytes, int protection = PROT_READ | PROT_WRITE) {
+  void* block = mmap(nullptr, bytes, protection,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return block == MAP_FAILED ? nullptr : block;
 }
@@ -32,9 +32,10 @@ void Arena::Count(uint64_t bytes) {
   if (used_bytes_ > peak_bytes_) peak_bytes_ = used_bytes_;
 }
 
-void Arena::Charge(uint64_t bytes) {
+void Arena::Charge(void* begin, uint64_t bytes) {
   charged_bytes_ += bytes;
   Count(bytes);
+  if (mprotect(begin, bytes, PROT_READ | PROT_WRITE) != 0) Exhaust();
 }
 
 void Arena::Discharge(void* begin, uint64_t bytes) {
@@ -50,7 +51,9 @@ void Arena::AskForLargePages(void* begin, size_t bytes) {
 void* Arena::Reserve(size_t bytes) {
   if (range_count_ == kMostRanges) Exhaust();
   size_t mapped = bytes + kLargePageBytes;
-  void* range = Map(mapped);
+  // Where the kernel promises no more memory than there is
+  // (vm.overcommit_memory = 2), what may not be touched is not counted.
+  void* range = Map(mapped, PROT_NONE);
   if (range == nullptr) return nullptr;
   ranges_[range_count_++] = {range, mapped};
   return reinterpret_cast<void*>(

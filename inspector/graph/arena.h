@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
@@ -17,11 +18,16 @@ class Arena : public std::pmr::memory_resource {
   using Exhausted = void (*)();
   /// `large_pages`: may ask the kernel for them. They come at a quarter of the
   /// price, and make lookups in no order twice as fast, but take up to 2 MiB
-  /// more for each large block, and that at one go.
-  Arena(uint64_t limit_bytes, Exhausted exhausted, bool large_pages = true)
+  /// more for each large block, and that at one go. `address_space`: what its
+  /// columns may reserve in all, in bytes.
+  Arena(uint64_t limit_bytes, Exhausted exhausted, bool large_pages = true,
+        uint64_t address_space = kMostAddressSpace)
       : limit_bytes_(limit_bytes),
         exhausted_(exhausted),
-        large_pages_(large_pages) {}
+        large_pages_(large_pages),
+        share_bytes_(
+            static_cast<size_t>(std::min(address_space, kMostAddressSpace) /
+                                kShares / kPagesAtOnce * kPagesAtOnce)) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() override = default;  // Mappings end with the process.
@@ -35,14 +41,18 @@ class Arena : public std::pmr::memory_resource {
 
   static constexpr size_t kLargePageBytes = size_t{1} << 21;
   bool large_pages() const { return large_pages_; }
+  /// Whether it was exhausted by its limit, not by the kernel.
+  bool limit_reached() const { return used_bytes_ > limit_bytes_; }
+  /// What a column reserves for each byte that it takes of a node.
+  size_t share_bytes() const { return share_bytes_; }
   /// Without effect where the kernel has none.
   static void AskForLargePages(void* begin, size_t bytes);
 
-  /// Address space without memory behind it yet, at least `bytes` or null. It
+  /// Address space that may not be touched yet, at least `bytes` or null. It
   /// begins at a multiple of a large page.
   void* Reserve(size_t bytes);
-  /// Counts memory that a reserved range has begun to use.
-  void Charge(uint64_t bytes);
+  /// Puts memory behind a part of a reserved range: whole pages.
+  void Charge(void* begin, uint64_t bytes);
   /// The kernel takes back what `Charge` has counted in a part of one.
   void Discharge(void* begin, uint64_t bytes);
   /// Gives all reserved ranges back; whatever lies in them is gone.
@@ -59,11 +69,17 @@ class Arena : public std::pmr::memory_resource {
   uint64_t limit_bytes_;
   Exhausted exhausted_;
   bool large_pages_;
+  size_t share_bytes_;
   struct Range {
     void* begin;
     size_t bytes;
   };
   static constexpr size_t kMostRanges = 16;
+  // Bytes that all columns of a walk take of a node, at the most; a GiB for
+  // each is more than 2^29 nodes and 2^32 edges need.
+  static constexpr uint64_t kShares = 64;
+  static constexpr uint64_t kMostAddressSpace = kShares << 30;
+  static constexpr uint64_t kPagesAtOnce = 1 << 16;
 
   void Count(uint64_t bytes);
 
@@ -76,20 +92,17 @@ class Arena : public std::pmr::memory_resource {
   size_t chunk_left_ = 0;
 };
 
-/// An array that grows in place: address space is reserved once and the kernel
-/// gives a page when it is first written, so nothing is ever copied.
+/// An array that grows in place: address space is reserved once and memory put
+/// behind it as it grows, so nothing is ever copied.
 template <typename T>
 class Column {
  public:
-  explicit Column(Arena& arena) : arena_(arena) {
-    for (size_t bytes = size_t{1} << 36; bytes >= size_t{1} << 20; bytes /= 2) {
-      begin_ = static_cast<T*>(arena.Reserve(bytes));
-      if (begin_ != nullptr) {
-        capacity_ = bytes / sizeof(T);
-        return;
-      }
-    }
-    arena.Exhaust();
+  /// `shares`: how many bytes of each node it may come to take.
+  explicit Column(Arena& arena, size_t shares = sizeof(T)) : arena_(arena) {
+    size_t bytes = shares * arena.share_bytes();
+    begin_ = static_cast<T*>(arena.Reserve(bytes));
+    if (begin_ == nullptr) arena.Exhaust();
+    capacity_ = bytes / sizeof(T);
   }
   Column(const Column&) = delete;
   Column& operator=(const Column&) = delete;
@@ -114,7 +127,7 @@ class Column {
   const T& operator[](size_t index) const { return begin_[index]; }
 
  private:
-  static constexpr size_t kStepBytes = size_t{1} << 16;
+  static constexpr size_t kStepBytes = size_t{1} << 16;  // Also its capacity's.
   static constexpr size_t kLargeBytes = size_t{1} << 22;
   void Grow() {
     size_t bytes = charged_ * sizeof(T);
@@ -124,8 +137,8 @@ class Column {
     if (is_large && bytes == kLargeBytes)
       Arena::AskForLargePages(begin_ + charged_,
                               (capacity_ - charged_) * sizeof(T));
+    arena_.Charge(begin_ + charged_, step);
     charged_ += step / sizeof(T);
-    arena_.Charge(step);
   }
 
   Arena& arena_;

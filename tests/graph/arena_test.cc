@@ -165,13 +165,37 @@ TEST(Arena, ReservesNothingWhereTheKernelRefuses) {
 
 TEST(ArenaDeathTest, CountsWhatReservedRangesUseTowardsTheLimit) {
   Arena arena(4 * kMiB, ExitWithThree);
-  arena.Charge(3 * kMiB);
+  auto* range = static_cast<char*>(arena.Reserve(64 * kMiB));
+  arena.Charge(range, 3 * kMiB);
+  range[3 * kMiB - 1] = 1;
   EXPECT_EQ(arena.block_bytes(), 0u);
+  EXPECT_FALSE(arena.limit_reached());
   EXPECT_EXIT((void)arena.allocate(2 * kMiB), ExitedWithCode(3), "");
-  EXPECT_EXIT(arena.Charge(2 * kMiB), ExitedWithCode(3), "");
+  EXPECT_EXIT(arena.Charge(range + 3 * kMiB, 2 * kMiB), ExitedWithCode(3), "");
   arena.ReleaseReserved();
   (void)arena.allocate(4 * kMiB);
   EXPECT_EQ(arena.block_bytes(), 4 * kMiB);
+}
+
+TEST(ArenaDeathTest, LetsNobodyTouchWhatIsReservedOnly) {
+  Arena arena(kNoLimit, ExitWithThree);
+  auto* range = static_cast<volatile char*>(arena.Reserve(kMiB));
+  EXPECT_DEATH(range[0] = 1, "");
+  arena.ReleaseReserved();
+}
+
+// As under `ulimit -v`: columns get along with what they are given.
+TEST(ColumnDeathTest, ReservesAShareOfTheAddressSpace) {
+  Arena arena(kNoLimit, ExitWithThree, true, 64 * kMiB);
+  EXPECT_EQ(arena.share_bytes(), kMiB);
+  Column<uint8_t> bytes(arena);
+  Column<uint32_t> numbers(arena);
+  bytes.resize(kMiB);
+  numbers.resize(kMiB);
+  EXPECT_EXIT(bytes.push_back(1), ExitedWithCode(3), "");
+  EXPECT_EXIT(numbers.push_back(1), ExitedWithCode(3), "");
+  EXPECT_FALSE(arena.limit_reached());
+  arena.ReleaseReserved();
 }
 
 TEST(ArenaDeathTest, HasRoomForSixteenRanges) {
@@ -229,7 +253,7 @@ TEST(ColumnDeathTest, TakesMemoryInSteps) {
 
 TEST(Column, HoldsMoreThanFourGigabytes) {
   Arena arena(kNoLimit, ExitWithThree);
-  Column<uint64_t> column(arena);
+  Column<uint64_t> column(arena, 64);
   constexpr size_t kSize = (size_t{1} << 32) + 3;  // Elements, 32 GiB.
   column.push_back(1);
   column.resize(kSize);
@@ -244,7 +268,7 @@ TEST(Column, HoldsMoreThanFourGigabytes) {
 TEST(ColumnDeathTest, CallsTheHandlerAtTheEndOfItsRange) {
   Arena arena(kNoLimit, ExitWithThree);
   Column<uint8_t> column(arena);
-  EXPECT_EXIT(column.resize((size_t{1} << 36) + 1), ExitedWithCode(3), "");
+  EXPECT_EXIT(column.resize((size_t{1} << 30) + 1), ExitedWithCode(3), "");
   arena.ReleaseReserved();
 }
 

@@ -44,6 +44,9 @@ TEST(HeapGraph, HoldsMoreThanTwoToTheThirtyFirstEdges) {
   auto* edges =
       static_cast<Edge*>(arena.Reserve(size_t{kEdges} * sizeof(Edge)));
   if (edges == nullptr) GTEST_SKIP() << "the kernel gives no such range";
+  constexpr size_t kPage = 4096;
+  arena.Charge(edges, kPage);
+  arena.Charge(edges + (kEdges - 1) / (kPage / 4) * (kPage / 4), kPage);
   edges[0] = Edge(1, false);
   edges[kEdges - 1] = Edge(2, true);
   uint32_t first_edge[] = {0, 1, kEdges - 1, kEdges};

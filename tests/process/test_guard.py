@@ -2,9 +2,10 @@
 
 import collections
 import random
+import resource
 
 import pytest
-from support import pythons
+
 from support.agent import running
 from support.cgroup import memory_group
 
@@ -23,11 +24,6 @@ def rewrite():
         for item in keep: pass
 threading.Thread(target=rewrite, daemon=True).start()
 """
-
-
-@pytest.fixture
-def any_python():
-    return pythons.supported()[0]
 
 
 def ask(target):
@@ -118,3 +114,33 @@ def test_snapshots_one_after_the_other_leave_the_service_its_time(
         wanted = 20 * before["taken"]["pause_us"] / 1000
         # It never waits longer; the figure is in whole milliseconds.
         assert after["taken"]["guard"]["since_last_ms"] + 1 >= min(wanted, 2000)
+
+
+def under_address_space(kibibytes):
+    return ["/bin/sh", "-c", 'ulimit -v %d; exec "$0" "$@"' % kibibytes]
+
+
+@pytest.mark.parametrize("mebibytes", [800, 8192, 204_800])
+def test_a_limit_of_address_space_is_no_obstacle(python, agent_directory, mebibytes):
+    code = "keep = [[i] for i in range(100_000)]"
+    enter = under_address_space(mebibytes << 10)
+    with running(PROGRAM, python, agent_directory, (code,), prefix=enter) as target:
+        assert target.snapshot()["heap"]["objects"] > 100_000
+
+
+def test_too_little_address_space_is_said_and_not_held_against_the_service(
+    python, agent_directory
+):
+    """What the kernel did not give is not what the next child will need."""
+    enter = under_address_space(2 << 20)
+    with running(PROGRAM, python, agent_directory, ("pass",), prefix=enter) as target:
+        before = target.snapshot()["taken"]["guard"]["own_estimate"]
+        used = int(open("/proc/%d/statm" % target.pid).read().split()[0]) * 4096
+        hard = resource.prlimit(target.pid, resource.RLIMIT_AS)[1]
+        # Enough for the memory that both share, too little for the columns.
+        resource.prlimit(target.pid, resource.RLIMIT_AS, (used + (290 << 20), hard))
+        answer = target.request("snapshot")
+        assert "ulimit -v" in answer["error"] and not answer["refused"]
+        resource.prlimit(target.pid, resource.RLIMIT_AS, (hard, hard))
+        after = target.snapshot()["taken"]["guard"]["own_estimate"]
+        assert after < 2 * before

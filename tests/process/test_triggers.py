@@ -409,3 +409,5 @@ sys.exit()
         assert target.request("settings")["settings"]["at"] == "75%"
         assert target.tell("grow") == "done"
         wait_until(lambda: triggers(agent_directory) == ["memory"])
+        for report in reports(agent_directory):
+            assert report["heap"]["objects"] > 1000
