@@ -187,7 +187,7 @@ WhatIf::Outcome WhatIf::Try(std::vector<EdgeAt> cut_edges) {
                           heap_.file().edges().end());
   for (EdgeAt at : outcome.edges)
     edges[at.edge] = Edge(edges[at.edge].referent(), true);
-  heap::HeapGraph graph(heap_.file().rows(), edges);
+  heap::HeapGraph graph(heap_.file().first_edge(), edges);
   RecordedCycles after(heap_, graph);
   std::map<std::string_view, std::vector<NodeId>> left;
   for (const CycleRow& row : after.rows()) {

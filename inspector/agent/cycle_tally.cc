@@ -30,15 +30,14 @@ uint64_t Mix(uint64_t a, uint64_t b) {
 bool KeySet::Insert(uint64_t key) {
   if (key == 0) key = 1;
   if (++count_ * 2 > slots_.size()) {
-    std::pmr::vector<uint64_t> larger(slots_.size() * 2, 0,
-                                      slots_.get_allocator());
-    for (uint64_t old : slots_) {
+    old_.assign(slots_.begin(), slots_.end());
+    slots_.assign(old_.size() * 2, 0);
+    for (uint64_t old : old_) {
       if (old == 0) continue;
-      size_t at = Mix(old, 1) & (larger.size() - 1);
-      while (larger[at] != 0) at = (at + 1) & (larger.size() - 1);
-      larger[at] = old;
+      size_t at = Mix(old, 1) & (slots_.size() - 1);
+      while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
+      slots_[at] = old;
     }
-    slots_.swap(larger);
   }
   size_t mask = slots_.size() - 1;
   size_t at = Mix(key, 1) & mask;
@@ -54,8 +53,7 @@ bool KeySet::Insert(uint64_t key) {
 
 void KeySet::Clear() {
   if (count_ == 0) return;
-  slots_.resize(kFewest);
-  std::fill(slots_.begin(), slots_.end(), 0);
+  slots_.assign(kFewest, 0);
   count_ = 0;
 }
 

@@ -7,11 +7,12 @@
 
 namespace inspector {
 
-/// A set of 64-bit keys; open addressing.
+/// A set of 64-bit keys; open addressing. What it once took it keeps for the
+/// next keys: an arena takes small blocks back at its end only.
 class KeySet {
  public:
   explicit KeySet(std::pmr::memory_resource* memory)
-      : slots_(kFewest, 0, memory) {}
+      : slots_(kFewest, 0, memory), old_(memory) {}
   /// True if `key` was not there yet.
   bool Insert(uint64_t key);
   void Clear();
@@ -19,6 +20,7 @@ class KeySet {
  private:
   static constexpr size_t kFewest = 16;
   std::pmr::vector<uint64_t> slots_;
+  std::pmr::vector<uint64_t> old_;  // While it grows.
   size_t count_ = 0;
 };
 

@@ -566,8 +566,8 @@ bool Analysis::WriteIds(int descriptor) const {
     used = 0;
     return true;
   };
-  NodeId end = walk_.tracked_count() + walk_.frozen_count();
-  for (NodeId node = 0; node < end; ++node) {
+  for (NodeId node = 0; node < graph_.node_count(); ++node) {
+    if (!IsTracked(node) && !IsFrozen(node)) continue;
     constexpr std::string_view kStates[] = {"pinned", "floating", "in_flight"};
     heap::TextBuffer<1024> line;
     line.Append("0x").Append(

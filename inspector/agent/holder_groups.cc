@@ -44,15 +44,16 @@ HolderGroups::HolderGroups(const Runtime& runtime, const HeapWalk& walk,
       strings_(strings),
       groups_(memory),
       slots_(1024, 0, memory),
-      group_of_row_(memory),
-      group_of_leaf_(memory),
-      weight_(memory) {}
+      group_of_(memory),
+      weight_(memory),
+      is_counted_(memory) {}
 
 void HolderGroups::Run() {
   modules_ = strings_.Intern("modules");
-  rows_ = walk_.graph().rows();
-  weight_.resize(walk_.graph().row_count(), 0);
-  group_of_row_.resize(walk_.graph().row_count(), 0);
+  NodeId row_count = walk_.graph().row_count();
+  weight_.resize(row_count, 0);
+  group_of_.resize(row_count, 0);
+  is_counted_.resize(walk_.node_count() - row_count);
   Weigh();
   PlaceStarts();
   PlaceRest();
@@ -62,7 +63,8 @@ void HolderGroups::Run() {
     std::decay_t<decltype(column)>(column.get_allocator()).swap(column);
   };
   free(weight_);
-  free(group_of_row_);
+  free(group_of_);
+  free(is_counted_);
   free(slots_);
   std::sort(groups_.begin(), groups_.end(),
             [](const HolderGroup& a, const HolderGroup& b) {
@@ -77,16 +79,17 @@ void HolderGroups::Weigh() {
     if (states_.holder[node] == heap::kNoNode) continue;
     for (NodeId at = node; !IsStart(at);) {
       at = states_.holder[at];
-      uint8_t& weight = weight_[rows_.Of(at)];
-      if (weight == kMuch) break;
-      ++weight;
+      if (weight_[at] == kMuch) break;
+      ++weight_[at];
     }
   }
 }
 
 void HolderGroups::PlaceStarts() {
   auto is_new = [this](NodeId node) {
-    return node != heap::kNoNode && IsStart(node) && GroupOf(node) == 0;
+    return node != heap::kNoNode && IsStart(node) &&
+           (HasRow(node) ? group_of_[node] == 0
+                         : !is_counted_[node - weight_.size()]);
   };
   for (NodeId module : walk_.modules()) {
     if (!is_new(module)) continue;
@@ -108,14 +111,14 @@ void HolderGroups::PlaceStarts() {
 
 void HolderGroups::PlaceRest() {
   std::pmr::vector<NodeId> path(groups_.get_allocator());
-  for (NodeId node = 0; node < walk_.node_count(); ++node) {
-    if (states_.holder[node] == heap::kNoNode || !rows_.Has(node)) continue;
-    for (NodeId at = node; GroupOfRow(at) == 0; at = states_.holder[at])
+  for (NodeId node = 0; node < weight_.size(); ++node) {
+    if (states_.holder[node] == heap::kNoNode) continue;
+    for (NodeId at = node; group_of_[at] == 0; at = states_.holder[at])
       path.push_back(at);
     for (; !path.empty(); path.pop_back()) {
       NodeId next = path.back();
-      GroupOf(next) = 1 + GroupFor(next, GroupOfRow(states_.holder[next]) - 1,
-                                   NameInHolder(next));
+      uint32_t parent = group_of_[states_.holder[next]] - 1;
+      group_of_[next] = 1 + GroupFor(next, parent, NameInHolder(next));
     }
   }
 }
@@ -126,13 +129,10 @@ void HolderGroups::CountNodes() {
     if (states_.holder[node] == heap::kNoNode ||
         states_.of[node] == State::kFloating)
       continue;
-    bool is_placed = rows_.Has(node) || IsStart(node);
-    uint32_t index =
-        is_placed ? GroupOf(node) - 1
-                  : GroupFor(node, GroupOfRow(states_.holder[node]) - 1, 0);
-    HolderGroup& group = groups_[index];
-    ++group.count;
-    group.bytes += walk_.size(node);
+    if (HasRow(node))
+      Count(group_of_[node] - 1, node);
+    else if (!IsStart(node))
+      Count(GroupFor(node, group_of_[states_.holder[node]] - 1, 0), node);
   }
 }
 
@@ -158,7 +158,18 @@ StringId HolderGroups::NameInHolder(NodeId node) const {
 
 void HolderGroups::PutAtStart(NodeId node, StringId start) {
   uint32_t group = GroupFor(node, kStart | start, 0);
-  GroupOf(node) = group + 1;
+  if (HasRow(node)) {
+    group_of_[node] = group + 1;
+  } else {
+    is_counted_[node - weight_.size()] = true;
+    if (states_.of[node] != State::kFloating) Count(group, node);
+  }
+}
+
+void HolderGroups::Count(uint32_t index, NodeId node) {
+  HolderGroup& group = groups_[index];
+  ++group.count;
+  group.bytes += walk_.size(node);
 }
 
 uint32_t HolderGroups::GroupFor(NodeId node, uint32_t parent, StringId name) {

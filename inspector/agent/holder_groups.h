@@ -3,7 +3,6 @@
 #include <array>
 
 #include "inspector/agent/holders.h"
-#include "inspector/graph/sparse_column.h"
 
 namespace inspector {
 
@@ -60,15 +59,10 @@ class HolderGroups {
   void CountNodes();
   uint32_t GroupFor(heap::NodeId node, uint32_t parent, heap::StringId name);
   void PutAtStart(heap::NodeId node, heap::StringId start);
-  uint32_t& GroupOf(heap::NodeId node) {
-    return rows_.Has(node) ? group_of_row_[rows_.Of(node)]
-                           : group_of_leaf_[uint64_t{node} + 1];
-  }
+  void Count(uint32_t group, heap::NodeId node);
+  bool HasRow(heap::NodeId node) const { return node < weight_.size(); }
   uint8_t WeightOf(heap::NodeId node) const {
-    return rows_.Has(node) ? weight_[rows_.Of(node)] : 0;
-  }
-  uint32_t GroupOfRow(heap::NodeId node) const {
-    return group_of_row_[rows_.Of(node)];
+    return HasRow(node) ? weight_[node] : 0;
   }
   heap::StringId NameInHolder(heap::NodeId node) const;
   uint32_t Find(heap::NodeId node, uint32_t parent, heap::StringId name);
@@ -84,12 +78,10 @@ class HolderGroups {
   heap::StringTable& strings_;
   std::pmr::vector<HolderGroup> groups_;
   std::pmr::vector<uint32_t> slots_;  // Open addressing; group + 1.
-  heap::Rows rows_;
-  std::pmr::vector<uint32_t> group_of_row_;  // Group + 1, 0 = none yet.
-  /// The same for nodes without references where a path begins. All others
-  /// hold nothing, and their group is needed once.
-  heap::SparseColumn<uint32_t> group_of_leaf_;
-  std::pmr::vector<uint8_t> weight_;  // By row; nodes below, up to kMuch.
+  // By row, since what has none holds nothing and its group is needed once.
+  std::pmr::vector<uint32_t> group_of_;  // Group + 1, 0 = none yet.
+  std::pmr::vector<uint8_t> weight_;     // Nodes below, up to kMuch.
+  std::pmr::vector<bool> is_counted_;    // By node without a row.
   /// Groups found last, of nodes without a name: neighbours are often alike.
   struct Found {
     uint32_t parent = kStart;

@@ -21,13 +21,13 @@ HeapWalk::HeapWalk(const Runtime& runtime, const ThreadStacks& stacks,
       missing_(arena),
       flags_(arena),
       sizes_(arena),
-      row_blocks_(arena, 1),
       first_edge_(arena),
       edges_(arena, 16),
       frames_(&arena),
       roots_(&arena),
       modules_(&arena),
-      account_(&arena) {}
+      account_(&arena),
+      order_(arena) {}
 
 void HeapWalk::Run() {
   const Layout& layout = *runtime_.layout;
@@ -65,8 +65,8 @@ void HeapWalk::Run() {
   ListModules();
   CountStackReferences();
   DrawUpAccount();
-  index_.Clear();
   missing_.Clear();
+  PutLeavesLast();
 }
 
 void HeapWalk::AddList(const char* head) {
@@ -140,15 +140,11 @@ void HeapWalk::TraverseUpTo(NodeId end) {
       if (int field = type_of(near).buffer_field; field != 0)
         __builtin_prefetch(ReadPointer(object(near), field));
     }
-    if (next_ % heap::kRowBlock == 0)
-      row_blocks_.push_back({0, uint32_t(first_edge_.size())});
-    if (!type_of(next_).refers) continue;
     size_t begin = edges_.size() + batched_;
-    Traverse(next_);
-    if (edges_.size() + batched_ == begin) continue;
-    row_blocks_[next_ / heap::kRowBlock].has_row |= uint32_t{1}
-                                                    << next_ % heap::kRowBlock;
-    first_edge_.push_back(static_cast<uint32_t>(begin));
+    if (type_of(next_).refers) Traverse(next_);
+    bool has_references = edges_.size() + batched_ != begin;
+    if (has_references) first_edge_.push_back(static_cast<uint32_t>(begin));
+    order_.Add(has_references);
   }
   Resolve();
 }
@@ -359,9 +355,35 @@ void HeapWalk::DrawUpAccount() {
   }
 }
 
-int HeapWalk::GenerationOf(NodeId node) const {
+void HeapWalk::PutLeavesLast() {
+  index_.KeepAddresses(order_);
+  type_ids_.Change([this](auto& column) { order_.Reorder(column); });
+  order_.Reorder(flags_);
+  sizes_.Reorder(order_);
+  for (size_t i = 0; i < edges_.size(); ++i)
+    edges_[i] = edges_[i].To(order_.Of(edges_[i].referent()));
+  for (Root& root : roots_) root.node = order_.Of(root.node);
+  for (NodeId& module : modules_) module = order_.Of(module);
+  for (FrameReference& reference : frames_.references)
+    if (reference.node != heap::kNoNode)
+      reference.node = order_.Of(reference.node);
+  for (auto& exception : account_.exceptions)
+    exception.node = order_.Of(exception.node);
+  std::sort(account_.exceptions.begin(), account_.exceptions.end(),
+            [](const auto& a, const auto& b) { return a.node < b.node; });
   for (int i = 0; i < 3; ++i)
-    if (node < generation_end_[i]) return i;
+    generation_rows_[i] = order_.RowsBefore(generation_end_[i]);
+  order_.Clear();
+}
+
+int HeapWalk::GenerationOf(NodeId node) const {
+  NodeId row_count = order_.row_count();
+  for (int i = 0; i < 3; ++i) {
+    NodeId leaves = generation_end_[i] - generation_rows_[i];
+    if (node < row_count ? node < generation_rows_[i]
+                         : node - row_count < leaves)
+      return i;
+  }
   return -1;
 }
 

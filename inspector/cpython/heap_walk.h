@@ -1,6 +1,7 @@
 #pragma once
 
 #include "inspector/cpython/frames.h"
+#include "inspector/cpython/leaves_last.h"
 #include "inspector/cpython/missing_counts.h"
 #include "inspector/cpython/node_index.h"
 #include "inspector/cpython/roots.h"
@@ -55,11 +56,10 @@ class HeapWalk {
   /// the index and the counts, 6 bytes for each object.
   void Run();
 
-  /// Nodes: tracked ones by generation (youngest first), then frozen ones, then
-  /// the rest in order of discovery.
+  /// Nodes: those with references, then those without; both in the order of
+  /// discovery: by generation (youngest first), frozen ones, then the rest.
   heap::HeapGraph graph() const {
     return {node_count(),
-            {row_blocks_.data(), row_blocks_.size()},
             {first_edge_.data(), first_edge_.size()},
             {edges_.data(), edges_.size()}};
   }
@@ -118,6 +118,7 @@ class HeapWalk {
   void ListModules();
   void CountStackReferences();
   void DrawUpAccount();
+  void PutLeavesLast();
   bool MayLiveOnStack(heap::NodeId node) const;
   static int Visit(PyObject* referent, void* walk) noexcept;
 
@@ -132,7 +133,6 @@ class HeapWalk {
   MissingCounts missing_;
   heap::Column<uint8_t> flags_;
   SizeColumn sizes_;
-  heap::Column<heap::RowBlock> row_blocks_;
   heap::Column<uint32_t> first_edge_;  // By row, then the end.
   heap::Column<heap::Edge> edges_;
   BlockBytes blocks_;
@@ -143,7 +143,10 @@ class HeapWalk {
   /// Native references are counted as they are found once the collector's own
   /// rule has been applied, which does not know of them.
   bool counts_native_ = false;
+  LeavesLast order_;  // Nodes have these numbers once the walk is over.
+  // In the order of discovery, and how many of the nodes up to there have rows.
   heap::NodeId generation_end_[3] = {};
+  heap::NodeId generation_rows_[3] = {};
   heap::NodeId frozen_end_ = 0;
 
   // The object whose references are being visited.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "inspector/cpython/allocator.h"
+#include "inspector/cpython/leaves_last.h"
 #include "inspector/graph/arena.h"
 #include "inspector/graph/heap_graph.h"
 #include "inspector/graph/sparse_column.h"
@@ -80,9 +81,17 @@ class NodeIndex {
            uintptr_t{value & kPlaceMask} * kPlaceBytes;
   }
 
-  /// Gives the memory of the way there back: of all calls only AddressOf is
-  /// allowed from now on.
-  void Clear() { slots_.Clear(); }
+  /// Gives the memory of the way there back and renumbers the nodes: of all
+  /// calls only AddressOf is allowed from now on.
+  void KeepAddresses(const LeavesLast& order) {
+    slots_.Clear();
+    order.Reorder(addresses_);
+    heap::SparseColumn<uintptr_t> far(&arena_);
+    far_.ForEach([&](uint64_t node, uintptr_t word) {
+      far[order.Of(static_cast<heap::NodeId>(node - 1)) + 1] = word;
+    });
+    far_.Swap(far);
+  }
 
   /// `address` may be any word: nothing is made for it.
   heap::NodeId Find(const void* address) const {

@@ -2,8 +2,7 @@
 
 #include <cstdint>
 
-#include "inspector/graph/arena.h"
-#include "inspector/graph/heap_graph.h"
+#include "inspector/cpython/leaves_last.h"
 
 namespace inspector {
 
@@ -21,6 +20,7 @@ class SizeColumn {
   bool IsKept(heap::NodeId node) const { return codes_[node] != kNotKept; }
   /// In bytes, if it is measured and kept.
   uint64_t operator[](heap::NodeId node) const { return bytes_[codes_[node]]; }
+  void Reorder(const LeavesLast& order) { order.Reorder(codes_); }
 
  private:
   static constexpr uint8_t kNotKept = 0xff;

@@ -164,6 +164,14 @@ class IdColumn {
     return is_wide_ ? wide_[index] : narrow_[index];
   }
   size_t size() const { return is_wide_ ? wide_.size() : narrow_.size(); }
+  /// Calls `act` with the column that holds them.
+  template <typename Act>
+  void Change(Act act) {
+    if (is_wide_)
+      act(wide_);
+    else
+      act(narrow_);
+  }
 
  private:
   static constexpr uint32_t kMostNarrow = 0xffff;

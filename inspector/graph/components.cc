@@ -17,7 +17,7 @@ constexpr uint32_t kUnseen = 0;
 // Components are numbered downwards from here while visits count upwards.
 constexpr uint32_t kFirstComponent = kNoComponent - 1;
 
-/// Nodes by their row: what has no edges lies on no cycle.
+/// Of nodes that have a row: what has no edges lies on no cycle.
 class Search {
  public:
   Search(const HeapGraph& graph, std::pmr::vector<uint32_t>& number,
@@ -28,18 +28,18 @@ class Search {
         path_(memory),
         open_(memory) {}
 
-  void From(uint32_t start) {
+  void From(NodeId start) {
     Enter(start);
     while (!path_.empty()) {
       Step& step = path_.back();
-      auto referents = graph_.ReferentsOfRow(step.row);
+      auto referents = graph_.Referents(step.node);
       if (step.next_edge == referents.size()) {
         Leave();
         continue;
       }
       Edge edge = referents[step.next_edge++];
-      if (edge.cut() || !graph_.HasReferents(edge.referent())) continue;
-      uint32_t referent = graph_.rows().Of(edge.referent());
+      NodeId referent = edge.referent();
+      if (edge.cut() || !graph_.HasRow(referent)) continue;
       if (number_[referent] == kUnseen)
         Enter(referent);
       else
@@ -49,19 +49,19 @@ class Search {
 
  private:
   struct Step {
-    uint32_t row;
+    NodeId node;
     uint32_t next_edge : 31;
     uint32_t is_root : 1;  // Nothing that it leads to was entered before it.
   };
 
-  void Enter(uint32_t row) {
-    number_[row] = next_visit_++;
-    path_.push_back({row, 0, 1});
+  void Enter(NodeId node) {
+    number_[node] = next_visit_++;
+    path_.push_back({node, 0, 1});
   }
 
   void Lower(Step& step, uint32_t number) {
-    if (number >= number_[step.row]) return;
-    number_[step.row] = number;
+    if (number >= number_[step.node]) return;
+    number_[step.node] = number;
     step.is_root = 0;
   }
 
@@ -69,15 +69,15 @@ class Search {
     Step step = path_.back();
     path_.pop_back();
     if (step.is_root != 0)
-      Close(step.row);
+      Close(step.node);
     else
-      open_.push_back(step.row);
-    if (!path_.empty()) Lower(path_.back(), number_[step.row]);
+      open_.push_back(step.node);
+    if (!path_.empty()) Lower(path_.back(), number_[step.node]);
   }
 
   /// The open nodes from `root` on are one component. Their visit numbers are
   /// used again, so that no number of a visit reaches one of a component.
-  void Close(uint32_t root) {
+  void Close(NodeId root) {
     auto id = static_cast<ComponentId>(size_.size());
     uint32_t size = 1;
     uint32_t visit = number_[root];
@@ -91,11 +91,9 @@ class Search {
     if (lies_on_cycle) size_.push_back(size);
   }
 
-  bool RefersToItself(uint32_t row) const {
-    for (Edge edge : graph_.ReferentsOfRow(row))
-      if (!edge.cut() && graph_.HasReferents(edge.referent()) &&
-          graph_.rows().Of(edge.referent()) == row)
-        return true;
+  bool RefersToItself(NodeId node) const {
+    for (Edge edge : graph_.Referents(node))
+      if (!edge.cut() && edge.referent() == node) return true;
     return false;
   }
 
@@ -103,7 +101,7 @@ class Search {
   std::pmr::vector<uint32_t>& number_;
   std::pmr::vector<uint32_t>& size_;
   std::pmr::vector<Step> path_;
-  std::pmr::vector<uint32_t> open_;  // Left, but not closed.
+  std::pmr::vector<NodeId> open_;  // Left, but not closed.
   uint32_t next_visit_ = kUnseen + 1;
 };
 
@@ -115,7 +113,7 @@ Components FindComponents(const HeapGraph& graph,
   auto& number = components.of_row_;
   number.resize(graph.row_count(), kUnseen);
   Search search(graph, number, components.size, memory);
-  for (uint32_t start = 0; start < graph.row_count(); ++start)
+  for (NodeId start = 0; start < graph.row_count(); ++start)
     if (number[start] == kUnseen) search.From(start);
   for (ComponentId& of : number)
     of = of == kNoComponent ? kNoComponent : kFirstComponent - of;

@@ -18,15 +18,12 @@ inline constexpr ComponentId kNoComponent = 0xffffffff;
 class Components {
  public:
   Components(const HeapGraph& graph, std::pmr::memory_resource* memory)
-      : size(memory),
-        node_count_(graph.node_count()),
-        rows_(graph.rows()),
-        of_row_(memory) {}
+      : size(memory), node_count_(graph.node_count()), of_row_(memory) {}
 
   NodeId node_count() const { return node_count_; }
   /// kNoComponent for most.
   ComponentId Of(NodeId node) const {
-    return rows_.Has(node) ? of_row_[rows_.Of(node)] : kNoComponent;
+    return node < of_row_.size() ? of_row_[node] : kNoComponent;
   }
   bool Has(NodeId node) const { return Of(node) != kNoComponent; }
   ComponentId count() const { return static_cast<ComponentId>(size.size()); }
@@ -36,11 +33,10 @@ class Components {
   friend Components FindComponents(const HeapGraph& graph,
                                    std::pmr::memory_resource* memory);
   NodeId node_count_;
-  Rows rows_;
   std::pmr::vector<ComponentId> of_row_;
 };
 
-/// O(nodes + edges) time, no recursion; for each node with edges 4 bytes that
+/// O(nodes + edges) time, no recursion; for each row 4 bytes that
 /// stay and at most 12 of scratch (24 while its stacks double). Components come
 /// in reverse topological order (referents first).
 Components FindComponents(const HeapGraph& graph,

@@ -73,7 +73,7 @@ bool CycleFinder::Search(NodeId node, NodeId first) {
 
 std::span<const NodeId> CycleFinder::PathTo(NodeId node, NodeId closing) {
   path_.clear();
-  for (NodeId at = closing; at != node; at = referrers_[PlaceOf(at)])
+  for (NodeId at = closing; at != node; at = referrers_[place_[at]])
     path_.push_back(at);
   path_.push_back(node);
   std::reverse(path_.begin(), path_.end());

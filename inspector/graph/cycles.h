@@ -55,14 +55,13 @@ class CycleFinder {
   /// Fills `closings_`; false when the budget is spent.
   bool Search(NodeId node, NodeId first);
   std::span<const NodeId> PathTo(NodeId node, NodeId closing);
-  uint32_t& PlaceOf(NodeId node) { return place_[graph_.rows().Of(node)]; }
   /// Whether `list` has the node; every node put into it is noted in `place_`.
-  bool Has(const std::pmr::vector<NodeId>& list, NodeId node) {
-    uint32_t place = PlaceOf(node);
+  bool Has(const std::pmr::vector<NodeId>& list, NodeId node) const {
+    uint32_t place = place_[node];
     return place < list.size() && list[place] == node;
   }
   void PutInto(std::pmr::vector<NodeId>& list, NodeId node) {
-    PlaceOf(node) = static_cast<uint32_t>(list.size());
+    place_[node] = static_cast<uint32_t>(list.size());
     list.push_back(node);
   }
 

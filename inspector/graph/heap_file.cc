@@ -176,8 +176,7 @@ class HeapFile::Checker {
       return Altered("the rows of edges end elsewhere");
     for (Edge edge : file.edges_)
       if (edge.referent() >= count) return Altered("an edge leads to no node");
-    file.rows_ = OwnedRows(file.first_edge_);
-    file.graph_ = HeapGraph(file.rows_, file.edges_);
+    file.graph_ = HeapGraph(file.first_edge_, file.edges_);
     return true;
   }
 

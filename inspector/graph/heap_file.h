@@ -28,7 +28,6 @@ class HeapFile {
                                        std::string& problem);
 
   const HeapGraph& graph() const { return graph_; }
-  const OwnedRows& rows() const { return rows_; }
   NodeId node_count() const { return graph_.node_count(); }
   std::span<const uint32_t> first_edge() const { return first_edge_; }
   std::span<const Edge> edges() const { return edges_; }
@@ -73,7 +72,6 @@ class HeapFile {
 
   std::span<const char> bytes_;
   std::shared_ptr<const void> mapping_;
-  OwnedRows rows_;
   HeapGraph graph_;
   std::span<const uint64_t> addresses_;
   std::span<const uint32_t> node_types_;

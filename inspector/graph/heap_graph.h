@@ -1,12 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
 #include <utility>
 #include <vector>
-
-#include "inspector/graph/rows.h"
 
 namespace heap {
 
@@ -29,6 +28,12 @@ class Edge {
     return edge;
   }
   NodeId referent() const { return bits_ & kNoNode; }
+  /// To another node, with the same marks.
+  Edge To(NodeId referent) const {
+    Edge edge;
+    edge.bits_ = (bits_ & ~kNoNode) | referent;
+    return edge;
+  }
   bool cut() const { return (bits_ & kCutBit) != 0; }
   bool native() const { return (bits_ & kNativeBit) != 0; }
 
@@ -38,48 +43,43 @@ class Edge {
   uint32_t bits_ = 0;
 };
 
-/// References of a heap in compressed rows: those of the node with row r are
-/// `edges[first_edge[r]] … edges[first_edge[r + 1] - 1]`, in the order in which
-/// the object names them. Owns nothing; at most 2^30 - 1 nodes, 2^32 - 1 edges.
+/// References of a heap in compressed rows: those of node n are
+/// `edges[first_edge[n]] … edges[first_edge[n + 1] - 1]`, in the order in which
+/// the object names them. Nodes beyond the last row have none, so that whoever
+/// numbers such nodes last saves their rows, and algorithms what they keep by
+/// row. Owns nothing; at most 2^30 - 1 nodes, 2^32 - 1 edges.
 class HeapGraph {
  public:
   HeapGraph() = default;
-  /// `blocks`: of ceil(node_count / 32). `first_edge`: by row, and at its end
-  /// the number of edges.
-  HeapGraph(NodeId node_count, std::span<const RowBlock> blocks,
-            std::span<const uint32_t> first_edge, std::span<const Edge> edges)
-      : node_count_(node_count),
-        rows_(blocks),
-        first_edge_(first_edge),
-        edges_(edges) {}
-  HeapGraph(const OwnedRows& rows, std::span<const Edge> edges)
-      : HeapGraph(rows.node_count(), rows.blocks(), rows.first_edges(), edges) {
-  }
+  /// `first_edge`: by row, and at its end the number of edges.
+  HeapGraph(NodeId node_count, std::span<const uint32_t> first_edge,
+            std::span<const Edge> edges)
+      : node_count_(node_count), first_edge_(first_edge), edges_(edges) {}
+  /// Every node has a row.
+  HeapGraph(std::span<const uint32_t> first_edge, std::span<const Edge> edges)
+      : HeapGraph(static_cast<NodeId>(first_edge.size() - 1), first_edge,
+                  edges) {}
 
   NodeId node_count() const { return node_count_; }
-  bool HasReferents(NodeId node) const { return rows_.Has(node); }
+  NodeId row_count() const {
+    return static_cast<NodeId>(first_edge_.size() - 1);
+  }
+  bool HasRow(NodeId node) const { return node < row_count(); }
   std::span<const Edge> Referents(NodeId node) const {
-    if (!rows_.Has(node)) return {};
-    return ReferentsOfRow(rows_.Of(node));
+    if (!HasRow(node)) return {};
+    return edges_.subspan(first_edge_[node],
+                          first_edge_[node + 1] - first_edge_[node]);
   }
   /// Where the node's edges begin among all.
-  uint32_t FirstEdge(NodeId node) const { return first_edge_[rows_.Of(node)]; }
+  uint32_t FirstEdge(NodeId node) const {
+    return first_edge_[std::min(node, row_count())];
+  }
   std::span<const Edge> edges() const { return edges_; }
-
-  const Rows& rows() const { return rows_; }
-  uint32_t row_count() const {
-    return static_cast<uint32_t>(first_edge_.size() - 1);
-  }
-  std::span<const Edge> ReferentsOfRow(uint32_t row) const {
-    return edges_.subspan(first_edge_[row],
-                          first_edge_[row + 1] - first_edge_[row]);
-  }
 
  private:
   static constexpr uint32_t kNoEdges[] = {0};
 
   NodeId node_count_ = 0;
-  Rows rows_;
   std::span<const uint32_t> first_edge_ = kNoEdges;
   std::span<const Edge> edges_;
 };

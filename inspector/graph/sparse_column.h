@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory_resource>
+#include <utility>
 #include <vector>
 
 namespace heap {
@@ -15,6 +16,11 @@ class SparseColumn {
       : seats_(64, Seat{}, memory) {}
 
   Number Find(uint64_t key) const { return seats_[SeatOf(key)].number; }
+  template <typename Do>
+  void ForEach(Do act) const {
+    for (const Seat& seat : seats_)
+      if (seat.key != 0) act(seat.key, seat.number);
+  }
   /// Where the number is kept. Valid until the next key is added.
   Number& operator[](uint64_t key) {
     size_t at = SeatOf(key);
@@ -25,6 +31,10 @@ class SparseColumn {
     }
     seats_[at].key = key;
     return seats_[at].number;
+  }
+  void Swap(SparseColumn& other) {
+    seats_.swap(other.seats_);
+    std::swap(count_, other.count_);
   }
 
  private:

@@ -46,7 +46,7 @@ void Spread(const HeapGraph& graph, State state, States& states,
         if (states.of[referent] != kUnknown) continue;
         states.of[referent] = state;
         states.holder[referent] = node;
-        if (graph.HasReferents(referent)) next_level.push_back(referent);
+        if (!graph.Referents(referent).empty()) next_level.push_back(referent);
       }
     }
     level.clear();

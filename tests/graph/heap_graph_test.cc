@@ -50,8 +50,7 @@ TEST(HeapGraph, HoldsMoreThanTwoToTheThirtyFirstEdges) {
   edges[0] = Edge(1, false);
   edges[kEdges - 1] = Edge(2, true);
   uint32_t first_edge[] = {0, 1, kEdges - 1, kEdges};
-  OwnedRows rows(first_edge);
-  HeapGraph graph(rows, {edges, kEdges});
+  HeapGraph graph(first_edge, {edges, kEdges});
   EXPECT_EQ(graph.Referents(0)[0].referent(), 1u);
   EXPECT_EQ(graph.Referents(1).size(), kEdges - 2);
   ASSERT_EQ(graph.Referents(2).size(), 1u);

@@ -28,8 +28,7 @@ class OwnedGraph {
     for (const Reference& reference : references)
       edges_[next[reference.referrer]++] =
           Edge(reference.referent, reference.cut);
-    rows_ = OwnedRows(first_edge_);
-    graph_ = HeapGraph(rows_, edges_);
+    graph_ = HeapGraph(first_edge_, edges_);
   }
   OwnedGraph(OwnedGraph&&) = default;  // Moved rows stay where they are.
 
@@ -40,7 +39,6 @@ class OwnedGraph {
  private:
   std::vector<uint32_t> first_edge_;
   std::vector<Edge> edges_;
-  OwnedRows rows_;
   HeapGraph graph_;
 };
 

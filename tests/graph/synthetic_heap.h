@@ -130,8 +130,7 @@ class SyntheticHeap {
     }
     std::string bytes;
     HeapFileWriter writer(-1, Append, &bytes);
-    OwnedRows rows(first_edge);
-    WriteColumns(writer, {flags, states, never, HeapGraph(rows, edges)},
+    WriteColumns(writer, {flags, states, never, HeapGraph(first_edge, edges)},
                  Nodes{*this, counts, first_edge});
     writer.PutSection<TypeRecord>(SectionKind::kTypes, types_);
     writer.PutSection<StringId>(SectionKind::kClassNames, class_names_);
