@@ -153,6 +153,8 @@ EdgeName EdgeNamer::Format(const ReferenceName& name, bool keys_are_names) {
 StringId EdgeNamer::Attribute(const PyObject* name) {
   Made& made = attributes_[(reinterpret_cast<uintptr_t>(name) >> 4) % kMade];
   if (made.from == name) return made.text;
+  // Whatever else was put into a namespace as into any dict may be data.
+  if (!IsIdentifier(*runtime_.layout, name)) return KeyOf(TypeOf(name));
   heap::TextBuffer<512> text;
   text.Append(".");
   text.set_end(AppendText(*runtime_.layout, name, text.end(), text.limit()));

@@ -105,12 +105,30 @@ Text ReadText(const Layout& layout, const PyObject* text) {
   return view;
 }
 
+bool IsIdentifier(const Layout& layout, const PyObject* text) {
+  constexpr uint32_t kInterned = 3;
+  if ((Read<uint32_t>(text, kUnicodeState) & kInterned) == 0) return false;
+  Text view = ReadText(layout, text);
+  for (int64_t i = 0; i < view.length; ++i) {
+    uint32_t c = view.character(i);
+    bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     c == '_' || c > 0x9f;
+    if (!is_letter && (i == 0 || c < '0' || c > '9')) return false;
+  }
+  return view.length > 0;
+}
+
 char* AppendText(const Layout& layout, const PyObject* text, char* out,
                  char* end) {
   Text view = ReadText(layout, text);
   for (int64_t i = 0; i < view.length && end - out >= 4; ++i) {
     uint32_t c = view.character(i);
-    if (c < 0x80) {
+    if (c < 0x20 || (c >= 0x7f && c < 0xa0)) {
+      *out++ = '\\';
+      *out++ = 'x';
+      *out++ = "0123456789abcdef"[c >> 4];
+      *out++ = "0123456789abcdef"[c & 15];
+    } else if (c < 0x80) {
       *out++ = static_cast<char>(c);
     } else if (c < 0x800) {
       *out++ = static_cast<char>(0xc0 | (c >> 6));

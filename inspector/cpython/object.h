@@ -107,10 +107,13 @@ struct Text {
 };
 bool IsText(const Runtime& runtime, const PyObject* object);
 Text ReadText(const Layout& layout, const PyObject* text);
-/// Appends the text as UTF-8; what does not fit into `end` is left out.
-/// Returns the new end.
+/// Appends the text as UTF-8, control characters as \\xNN; what does not fit
+/// into `end` is left out. Returns the new end.
 char* AppendText(const Layout& layout, const PyObject* text, char* out,
                  char* end);
+/// Whether it looks like a name that code uses: interned, as setattr, the
+/// compiler and pickle leave names, and of letters, digits and underscores.
+bool IsIdentifier(const Layout& layout, const PyObject* text);
 bool TextEquals(const Layout& layout, const PyObject* text, const char* ascii);
 
 }  // namespace inspector

@@ -210,6 +210,10 @@ class HeapFile::Checker {
     if (file.string_ends_.empty() || file.string_ends_[0] != 0 ||
         end != file.texts_.size() || file.string_ends_.size() >= kLargeSizeBit)
       return Altered("its texts end elsewhere");
+    // They go to terminals.
+    for (char c : file.texts_)
+      if ((c >= 0 && c < ' ') || c == '\x7f')
+        return Altered("a text has control characters");
     auto strings = static_cast<StringId>(file.string_ends_.size());
     for (const TypeRecord& type : file.types_)
       if (type.name >= strings || type.label >= strings ||

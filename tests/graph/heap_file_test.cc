@@ -133,6 +133,17 @@ TEST(HeapFile, WhatIsNoHeapFile) {
   EXPECT_EQ(problem, "No such file or directory");
 }
 
+TEST(HeapFile, TextsThatCouldSteerATerminalAreRefused) {
+  for (const char* name : {"Evil\n", "\x1b[31mred", "delete\x7f"}) {
+    SyntheticHeap heap = SmallHeap();
+    heap.Root(0, name);
+    EXPECT_THAT(ProblemOf(heap.Write()), HasSubstr("control characters"));
+  }
+  SyntheticHeap heap = SmallHeap();
+  heap.Root(0, "Bücher → 本");
+  EXPECT_EQ(ProblemOf(heap.Write()), "");
+}
+
 TEST(HeapFile, IsMappedFromADescriptor) {
   std::vector<uint64_t> words = SmallHeap().Write();
   int descriptor = memfd_create("heap", MFD_CLOEXEC);

@@ -127,3 +127,16 @@ def test_a_file_that_is_none_is_an_error(tmp_path):
         assert done.returncode == 1 and "no heap file" in done.stderr
         done = tool(*verb, tmp_path / "missing", *more)
         assert done.returncode == 1 and "missing" in done.stderr
+
+
+def test_names_do_not_steer_the_terminal(any_python, agent_directory):
+    code = r"""
+Evil = type("Evil\n\x1b[31mred\x7f\x85", (), {})
+things = [Evil() for _ in range(100)]
+for thing in things: thing.me = thing
+"""
+    with running("executes_lines.py", any_python, agent_directory, (code,)) as target:
+        for lists in ([], ["--top", "holders"], ["--top", "cycles"]):
+            shown = tool("snapshot", target.pid, "--all", *lists).stdout
+            assert r"Evil\x0a\x1b[31mred\x7f\x85" in shown
+            assert not [c for c in shown if c < " " and c != "\n" or "\x7f" <= c < "\xa0"]
