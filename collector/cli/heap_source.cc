@@ -10,8 +10,8 @@
 #include <filesystem>
 
 #include "collector/cli/options.h"
+#include "collector/cli/status_line.h"
 #include "collector/error.h"
-#include "collector/sample/agent_client.h"
 
 namespace collector {
 
@@ -24,7 +24,7 @@ std::string AskForHeap(const std::string& target,
   SnapshotRequest request;
   request.watch = watch;
   request.heap_fd = fd;
-  return AgentClient::Connect(target).Snapshot(request);
+  return WaitForSnapshot(AgentClient::Connect(target), request);
 }
 
 /// A file that goes unless it is told to stay.
@@ -46,6 +46,14 @@ class TemporaryFile {
 };
 
 }  // namespace
+
+std::string WaitForSnapshot(const AgentClient& agent,
+                            const SnapshotRequest& request) {
+  Waiting waiting(
+      "the snapshot (the service may be in C code that keeps the GIL)",
+      std::chrono::duration_cast<std::chrono::seconds>(request.timeout));
+  return agent.Snapshot(request);
+}
 
 void AddHeapOptions(CLI::App& verb, HeapOptions& options) {
   verb.add_option("FILE|TARGET", options.source,

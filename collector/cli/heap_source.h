@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "collector/heap/recorded_heap.h"
+#include "collector/sample/agent_client.h"
 
 namespace collector {
 
@@ -18,6 +19,11 @@ struct HeapOptions {
 
 /// Adds FILE|TARGET, --watch, --top and --json to the verb.
 void AddHeapOptions(CLI::App& verb, HeapOptions& options);
+
+/// As AgentClient::Snapshot, and says on stderr what it waits for if that takes
+/// long.
+std::string WaitForSnapshot(const AgentClient& agent,
+                            const SnapshotRequest& request);
 
 /// Has the inspector write its whole heap to `path`, which is there only when
 /// it is complete; /dev/stdout and pipes will do. Returns the report as the

@@ -73,7 +73,7 @@ std::string TakeReport(const SnapshotOptions& options) {
     request.ids_fd = ids.get();
   }
   try {
-    return agent.Snapshot(request);
+    return WaitForSnapshot(agent, request);
   } catch (const Error& error) {
     // The inspector knows only a descriptor, the person a file.
     if (!ids) throw;
@@ -120,6 +120,15 @@ void TakeSnapshot(const SnapshotOptions& options) {
     return;
   }
   nlohmann::json report = nlohmann::json::parse(text);
+  if (options.watch.empty()) {
+    // Nobody asked for the types that are watched by default.
+    auto is_absent = [](const nlohmann::json& entry) {
+      return entry["alive"] == 0;
+    };
+    nlohmann::json& watched = report["watched"];
+    watched.erase(std::remove_if(watched.begin(), watched.end(), is_absent),
+                  watched.end());
+  }
   if (shown.lists.empty())
     fmt::print("{}", RenderSnapshot(report, shown.rows));
   else

@@ -47,8 +47,14 @@ std::vector<std::string> States(const json& entry) {
           FormatCount(At(entry, "in_flight")), FormatCount(At(entry, "never"))};
 }
 
+/// "held by module a.REGISTRY → …", "held from C: 2 references".
+std::string HeldBy(const json& holder) {
+  std::string text = Text(holder);
+  return text.starts_with("held ") ? text : "held by " + text;
+}
+
 std::string Watched(const json& watched) {
-  if (!watched.is_array() || watched.empty()) return "no watched types\n";
+  if (!watched.is_array() || watched.empty()) return "";
   Table table({"watched type", "alive", "pinned", "floating", "in flight",
                "never taken"});
   for (const json& entry : watched) {
@@ -56,8 +62,11 @@ std::string Watched(const json& watched) {
                                     FormatCount(At(entry, "alive"))};
     for (std::string& cell : States(entry)) row.push_back(std::move(cell));
     table.Add(std::move(row));
+    const json& path = At(At(entry, "example"), "path");
+    if (path.is_array() && !path.empty())
+      table.AddNote("    one is " + HeldBy(path[0]));
   }
-  return table.Render();
+  return "\n" + table.Render();
 }
 
 std::string Collector(const json& gc) {
@@ -173,6 +182,10 @@ std::string RenderTypes(const json& types, size_t top) {
                                     FormatCount(At(type, "in_flight"))};
     if (retained) row.push_back(FormatBytes(At(type, "retained")));
     table.Add(std::move(row));
+    if (At(type, "held_by").is_string())
+      table.AddNote(fmt::format("    {}: {}",
+                                FormatCount(At(type, "held_by_count")),
+                                HeldBy(At(type, "held_by"))));
   }
   return table.Render() + Omitted(types, top);
 }
@@ -199,7 +212,7 @@ std::string RenderCycles(const json& cycles, size_t top) {
     }
     const json& holders = At(cycle, "held_by");
     for (size_t i = 0; holders.is_array() && i < holders.size(); ++i)
-      table.AddNote("      held by " + Text(holders[i]));
+      table.AddNote("      " + HeldBy(holders[i]));
   }
   return table.Render() + Omitted(cycles, top);
 }
@@ -212,7 +225,7 @@ std::string RenderHolders(const json& holders, size_t top) {
     table.Add({Text(At(holder, "type")), FormatCount(At(holder, "count")),
                FormatBytes(At(holder, "bytes")),
                Spoken(Text(At(holder, "state")))});
-    table.AddNote("    held by " + Text(At(holder, "held_by")));
+    table.AddNote("    " + HeldBy(At(holder, "held_by")));
   }
   return table.Render() + Omitted(holders, top);
 }
@@ -242,7 +255,7 @@ std::vector<std::string> SiteLines(const json& cycle, size_t most) {
 
 std::string RenderSnapshot(const json& report, size_t top) {
   std::string text = RenderHead(report);
-  text += "\n" + Watched(At(report, "watched"));
+  text += Watched(At(report, "watched"));
   text += "\n" + RenderCycles(At(report, "cycles"), top);
   text += "\n" + RenderTypes(At(At(report, "heap"), "types"), top);
   text += "\n" + Collector(At(report, "gc"));

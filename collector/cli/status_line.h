@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <string>
+#include <thread>
 
 namespace collector {
 
@@ -21,6 +23,16 @@ class StatusLine {
  private:
   bool terminal_;
   bool open_ = false;  // The cursor is behind an unfinished line.
+};
+
+/// Says what is waited for while it lives, once it takes over two seconds:
+/// "waiting for the snapshot, 7 s of at most 120 s".
+class Waiting {
+ public:
+  Waiting(std::string what, std::chrono::seconds at_most);
+
+ private:
+  std::jthread thread_;  // Ends, and is joined, with this.
 };
 
 }  // namespace collector
