@@ -96,7 +96,7 @@ TEST_P(GuardTest, WithoutALimitTheMachineCounts) {
   EXPECT_TRUE(guard.Allows(50 * kMiB));
   EXPECT_EQ(guard.figures().limited_by, "the machine");
   EXPECT_EQ(guard.figures().decision, Decision::kFree);
-  machine_.SetMachine(16000, 550);
+  machine_.SetMachine(16000, 540);
   guard.Begin(100 * kMiB);
   EXPECT_FALSE(guard.Allows(50 * kMiB));
 }
@@ -153,7 +153,7 @@ TEST_P(GuardTest, LooksSoonerWhereLittleIsLeft) {
 
 TEST_P(GuardTest, LearnsFromTheLastSnapshot) {
   Guard guard(machine_.root());
-  machine_.SetLevel("pod/app", 700, 1000);
+  machine_.SetLevel("pod/app", 750, 1000);
   guard.Begin(400 * kMiB);
   EXPECT_FALSE(guard.Allows(300 * kMiB));
   guard.Ended(30 * kMiB);

@@ -366,6 +366,40 @@ def test_a_share_of_the_memory_limit_gives_one_report_a_crossing(
             target.tell("300")
             wait_until(lambda: len(reports(agent_directory)) == 2)
         assert triggers(agent_directory) == ["memory"] * 2
+        for report in reports(agent_directory):
+            assert report["heap"]["objects"] > 1000
+
+
+def test_a_service_of_nothing_but_objects_still_has_room_for_its_report(
+    python, agent_directory
+):
+    """The share that the README names, and no snapshot before it."""
+    code = """
+import time
+class Session:
+    def __init__(self, number): self.number = number; self.parts = (number, [number])
+sessions = []
+def ready():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while int(open("/proc/self/statm").read().split()[1]) * 4096 < 230 << 20:
+        sessions.extend(Session(10**6 + i) for i in range(2000))
+        time.sleep(0.01)
+    print("done", flush=True)
+    sys.stdin.read()
+ready()
+sys.exit()
+"""
+    with memory_cgroup(400) as group:
+        enter = ["/bin/sh", "-c", 'echo $$ > %s/cgroup.procs; exec "$0" "$@"' % group]
+        with running(
+            PROGRAM, python, agent_directory, (code,), prefix=enter, CYCLESCOPE_AT="50%"
+        ) as target:
+            assert target.tell("grow") == "done"
+            wait_until(lambda: triggers(agent_directory) == ["memory"])
+            [report] = reports(agent_directory)
+            assert "error" not in report, report["error"]
+            assert report["heap"]["objects"] > 500_000
 
 
 def test_without_a_limit_there_is_a_sentence(python, agent_directory):
