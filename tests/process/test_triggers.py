@@ -382,7 +382,7 @@ sessions = []
 def ready():
     print("ready", flush=True)
     sys.stdin.readline()
-    while int(open("/proc/self/statm").read().split()[1]) * 4096 < 230 << 20:
+    while int(open("/proc/self/statm").read().split()[1]) * 4096 < 220 << 20:
         sessions.extend(Session(10**6 + i) for i in range(2000))
         time.sleep(0.01)
     print("done", flush=True)
