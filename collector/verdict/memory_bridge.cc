@@ -26,7 +26,8 @@ constexpr Part kParts[] = {
      1},
     {"malloc_used", "used in malloc", "C buffers, libraries", 1},
     {"malloc_free", "free in malloc", "", 1},
-    {"not_resident", "of it not in RAM", "never touched, or given back", -1},
+    {"not_resident", "malloc's, not in RAM",
+     "used or free, never touched or given back", -1},
     {"module_data", "data of libraries", "", 1},
     {"other_mappings", "other mappings", "mapped by C code itself", 1},
     {"stacks", "stacks", "", 1},
@@ -48,6 +49,9 @@ std::vector<BridgePart> BridgeParts(const json& memory) {
     auto top = NumberAt(memory, "malloc_top");
     if (std::string_view(part.field) == "malloc_free" && top)
       row.meaning = Bytes(*top) + " of it at the end of the heap";
+    auto frozen = NumberAt(memory, "frozen_garbage").value_or(0);
+    if (std::string_view(part.field) == "live" && frozen > 0)
+      row.meaning = Bytes(frozen) + " of it frozen garbage";
     parts.push_back(std::move(row));
   }
   return parts;

@@ -243,7 +243,10 @@ uint64_t FreeAddressSpace() {
   allocator.Open(question.arenas, ArenasOf(shared), question.modules);
   shared->resident = ReadResidentMemory(allocator, question.modules);
   shared->has_pools = allocator.has_arenas();
-  if (shared->has_pools) shared->pools = allocator.Count();
+  if (shared->has_pools) {
+    Residence residence;
+    shared->pools = allocator.Count(residence);
+  }
   heap::Arena arena(memory_limit, OnExhausted,
                     /*large_pages=*/!memory_is_short, FreeAddressSpace());
   child_arena = &arena;
@@ -442,7 +445,11 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
                      (wait = guard.WaitUs(MonotonicMicroseconds())) > 0;)
     SleepUs(std::min<int64_t>(wait, 10'000));
   int64_t waited_ms = (MonotonicMicroseconds() - asked) / 1000;
-  // As late as possible, so that all figures are of one moment.
+  snapshot.memory = ReadProcessMemory();
+  snapshot.cgroup = ReadCgroup();
+  guard.Begin(snapshot.memory.anon.value_or(0));
+  // As late as possible, so that all figures are of one moment, and after what
+  // uses malloc itself.
   snapshot.malloc_reason =
       "mallinfo2 took over 10 ms before and is left to "
       "requests";
@@ -451,9 +458,6 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
         "another allocator than glibc's serves the process";
     snapshot.malloc = ReadMalloc();
   }
-  snapshot.memory = ReadProcessMemory();
-  snapshot.cgroup = ReadCgroup();
-  guard.Begin(snapshot.memory.anon.value_or(0));
 
   CloneResult clone = {};
   constexpr int kTries = 200;  // A collection takes seconds at the most.
@@ -526,6 +530,8 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
       snapshot.heap_file = sections.heap_file;
       snapshot.live = sections.live;
       snapshot.floating = sections.floating;
+      snapshot.frozen_garbage = sections.frozen_garbage;
+      snapshot.has_sizes = runtime.allocator->has_malloc();
       snapshot.has_pools = shared.has_pools;
       snapshot.pools = shared.pools;
       snapshot.resident = shared.resident;

@@ -30,6 +30,8 @@ struct ChildSnapshot {
   std::string limits;
   BlockBytes live;
   BlockBytes floating;
+  BlockBytes frozen_garbage;  // Of `live`.
+  bool has_sizes = false;     // Of all blocks; else some are as asked for.
   bool has_pools = false;
   std::string pools_reason;  // Why there are none.
   PoolFigures pools;

@@ -57,6 +57,7 @@ struct Totals {
   uint64_t frozen_garbage = 0;
   BlockBytes live;  // All that is not in `floating`.
   BlockBytes floating;
+  BlockBytes frozen;  // Of `frozen_garbage`; `live` has them, too.
 };
 
 /// Everything that needs the finished walk. Lives on the child's stack.
@@ -108,6 +109,7 @@ class Analysis {
   }
   const BlockBytes& live() const { return totals_.live; }
   const BlockBytes& floating() const { return totals_.floating; }
+  const BlockBytes& frozen_garbage() const { return totals_.frozen; }
 
  private:
   bool IsFrozen(NodeId node) const {
@@ -201,8 +203,9 @@ void Analysis::CountTypes() {
     row.watched |= type.watched;
     row.is_builtin = type.is_builtin;
     uint64_t size = walk_.size(node);
-    if (states_.of[node] == State::kFloating && !IsFrozen(node))
-      totals_.floating += BlocksOf(runtime_, walk_.object(node));
+    if (states_.of[node] == State::kFloating)
+      (IsFrozen(node) ? totals_.frozen : totals_.floating) +=
+          BlocksOf(runtime_, walk_.object(node));
     ++row.count;
     row.bytes += size;
     totals_.bytes += size;
@@ -247,6 +250,7 @@ void Analysis::WriteHeap(JsonWriter& json) {
   json.Field("floating_objects", totals_.floating_objects);
   json.Field("floating_bytes", totals_.floating_bytes);
   json.Field("frozen_garbage", totals_.frozen_garbage);
+  json.Field("frozen_garbage_bytes", totals_.frozen.total());
   WriteAccount(json);
   json.Key("types").BeginArray();
   constexpr int kPaths = 100;  // Leading types of the program with a path.
@@ -642,6 +646,7 @@ HeapSections HeapReport::Write(char* begin, size_t size) {
   sections.limits_size = limits.size();
   sections.live = analysis.live();
   sections.floating = analysis.floating();
+  sections.frozen_garbage = analysis.frozen_garbage();
   sections.complete = !members.full() && !functions.full() && !limits.full();
   const ExtraOutput& extra = question_.extra;
   if (extra.kind == ExtraOutput::Kind::kIds)

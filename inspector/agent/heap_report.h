@@ -49,6 +49,7 @@ struct HeapSections {
   Phases phases;
   BlockBytes live;
   BlockBytes floating;
+  BlockBytes frozen_garbage;  // Of `live`.
   bool extra_written = true;
   heap::HeapFileProgress heap_file;  // What the agent has to end.
   bool complete = true;              // False if the memory was too small.

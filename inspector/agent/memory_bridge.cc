@@ -1,14 +1,25 @@
-// The parts come from four books that overlap, so each byte is taken from one:
+// The parts come from several books, and none of them is made to fit:
 //
-//   live + floating + pymalloc_used_other + pymalloc_free = arenas in RAM, plus
-//     what objects have in malloc (big blocks, big buffers)
-//   malloc_used + malloc_free - not_resident = malloc in RAM, less that
-//   module_data, other_mappings, stacks = other anonymous memory
-//   file, shared = pages that are not anonymous
+//   live + floating + pymalloc_used_other   pymalloc's blocks in use, by its
+//     pools, plus what objects have in malloc (big blocks, big buffers)
+//   pymalloc_free      freed blocks by the pools' books; what was never a block
+//     by the page table
+//   malloc_used + malloc_free   by mallinfo2, less what objects have there
+//   not_resident       malloc's heaps and mapped chunks, by the mappings and
+//     their own heads: size less pages in the page table
+//   module_data, other_mappings, stacks     by the page table and smaps
+//   file, shared       by /proc/self/status
+//   rss                these two and all anonymous memory by smaps
+//
+// `unexplained` is what they miss of `rss`, or exceed it by. So a heap that was
+// not recognised as malloc's, a pool that is read wrongly, memory that is
+// swapped out, all show there. Two figures are splits of a measured sum by what
+// the walk says of objects, and an error of the walk shows in them instead:
+// pymalloc_used_other and malloc_used.
 //
 // pymalloc maps its arenas itself, so malloc does not count them. Residence is
 // read by the child and is exact at the clone; malloc speaks for itself just
-// before it. What the service allocated between the two is in `unexplained`.
+// before it: what the service allocated between the two is in `unexplained`.
 
 #include "inspector/agent/memory_bridge.h"
 
@@ -41,14 +52,17 @@ MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot) {
   bridge.shared = before.shared;
   bridge.anon = before.anon;
   bridge.rss = before.rss;
-  bridge.live = Signed(live.pymalloc + live.malloc);
-  bridge.floating = Signed(floating.pymalloc + floating.malloc);
+  auto in_blocks = [](const BlockBytes& bytes) {
+    return Signed(bytes.total() - bytes.fixed);
+  };
+  bridge.live = in_blocks(live);
+  bridge.floating = in_blocks(floating);
+  bridge.frozen_garbage = in_blocks(snapshot.frozen_garbage);
   if (snapshot.has_pools) {
     int64_t used = Signed(snapshot.pools.used_blocks);
     bridge.pymalloc_used_other =
         AtLeastZero(used - Signed(live.pymalloc + floating.pymalloc));
-    if (resident.anon >= 0)
-      bridge.pymalloc_free = AtLeastZero(resident.arenas - used);
+    bridge.pymalloc_free = Signed(snapshot.pools.resident_free);
   }
   int64_t in_malloc = Signed(live.malloc + floating.malloc);
   if (snapshot.malloc) {
@@ -59,11 +73,11 @@ MemoryBridge BuildMemoryBridge(const ChildSnapshot& snapshot) {
   if (resident.anon < 0) return bridge;
   bridge.anon = resident.anon;
   bridge.module_data = resident.module_data;
-  bridge.other_mappings = resident.other;
+  bridge.other_mappings =
+      AtLeastZero(resident.other - Signed(live.foreign + floating.foreign));
   bridge.stacks = resident.stacks;
   if (snapshot.malloc)
-    bridge.not_resident = AtLeastZero(snapshot.malloc->used +
-                                      snapshot.malloc->free - resident.malloc);
+    bridge.not_resident = resident.malloc_size - resident.malloc;
   if (!bridge.file || !bridge.shared) return bridge;
   bridge.rss = *bridge.anon + *bridge.file + *bridge.shared;
   // Without malloc's own figures its part is known as a whole only.
@@ -85,6 +99,7 @@ void WriteMemory(const ChildSnapshot& snapshot, JsonWriter& json) {
   Write(json, "rss", bridge.rss);
   Write(json, "anon", bridge.anon);
   Write(json, "live", bridge.live);
+  Write(json, "frozen_garbage", bridge.frozen_garbage);
   Write(json, "floating", bridge.floating);
   Write(json, "pymalloc_used_other", bridge.pymalloc_used_other);
   Write(json, "pymalloc_free", bridge.pymalloc_free);
@@ -151,10 +166,23 @@ void WriteMemoryLimits(const ChildSnapshot& snapshot, JsonWriter& json) {
   }
   if (snapshot.resident.anon < 0) {
     for (const char* field :
-         {"memory.pymalloc_free", "memory.not_resident", "memory.module_data",
-          "memory.other_mappings", "memory.stacks", "memory.unexplained"})
+         {"memory.not_resident", "memory.module_data", "memory.other_mappings",
+          "memory.stacks", "memory.unexplained"})
       add(field, "/proc/self/smaps cannot be read");
   }
+  if (!snapshot.has_sizes) {
+    for (const char* field : {"heap.bytes", "memory.live"})
+      add(field,
+          "blocks that are not pymalloc's come from another allocator than "
+          "glibc's malloc (PYTHONMALLOC=mimalloc, or one put before it): their "
+          "sizes, in all of this report, are those that were asked for");
+    add("memory.other_mappings",
+        "free memory of the allocator that serves the objects is in it");
+  }
+  if (snapshot.memory.swap.value_or(0) > 0)
+    add("memory.unexplained",
+        "memory of the process is swapped out: the parts count what they have "
+        "there, too, so that this is too small by up to all of it");
   if (!cgroup || !cgroup->anon)
     add("memory.cgroup_anon", "no memory cgroup can be read here");
   if (!cgroup || !cgroup->usage)

@@ -1,12 +1,9 @@
 // One pass over /proc/self/smaps gives each mapping's anonymous pages. Arenas,
 // the libraries' data, glibc's heaps and mapped chunks may share a mapping with
 // each other (the kernel joins neighbours), so those are looked at by page
-// with mincore, which tells the truth of anonymous memory: a page is either in
-// our own page table or not there.
+// (Residence).
 
 #include "inspector/agent/resident_memory.h"
-
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <charconv>
@@ -16,7 +13,7 @@
 namespace inspector {
 namespace {
 
-constexpr uintptr_t kPage = 4096;
+constexpr uintptr_t kPage = Residence::kPage;
 // malloc/arena.c: HEAP_MAX_SIZE; heaps of further arenas start at multiples.
 constexpr uintptr_t kMallocHeap = uintptr_t{64} << 20;
 constexpr uintptr_t kMostGuardBytes = uintptr_t{64} << 10;
@@ -27,37 +24,6 @@ std::string_view LastingName(std::string_view path) {
     if (path == known) return known;
   return {};
 }
-
-/// Pages of this process that are in its page table.
-class Residence {
- public:
-  bool Has(uintptr_t page) {
-    if (page < begin_ || page >= end_) Load(page);
-    return page < end_ && (pages_[(page - begin_) / kPage] & 1) != 0;
-  }
-  int64_t BytesIn(uintptr_t begin, uintptr_t end) {
-    int64_t bytes = 0;
-    for (uintptr_t page = begin & ~(kPage - 1); page < end; page += kPage)
-      if (Has(page)) bytes += kPage;
-    return bytes;
-  }
-  /// Nothing is looked up beyond this.
-  void SetEnd(uintptr_t end) { limit_ = end; }
-
- private:
-  void Load(uintptr_t page) {
-    begin_ = page;
-    end_ = std::min(limit_, page + sizeof pages_ * kPage);
-    if (end_ <= begin_ ||
-        mincore(reinterpret_cast<void*>(begin_), end_ - begin_, pages_) != 0)
-      end_ = begin_;
-  }
-
-  uintptr_t begin_ = 0;
-  uintptr_t end_ = 0;
-  uintptr_t limit_ = 0;
-  unsigned char pages_[4096];  // 16 MiB at a time.
-};
 
 uint64_t Word(uintptr_t address) {
   uint64_t word;
@@ -80,13 +46,17 @@ class Classifier {
                     end - begin <= kMostGuardBytes;
     guard_end_ = is_guard ? end : 0;
     memory_.anon += anon;
-    if (anon == 0) return;
-    if (mapping.path == "[stack]") {
-      memory_.stacks += anon;
-    } else if (mapping.path == "[heap]") {
+    if (mapping.path == "[heap]") {
       memory_.malloc += anon;
-    } else if (mapping.of_file || mapping.shared || !mapping.readable) {
+      memory_.malloc_size += int64_t(end - begin);
+    } else if (anon == 0) {
+      return;
+    } else if (mapping.path == "[stack]") {
+      memory_.stacks += anon;
+    } else if (mapping.of_file || mapping.shared) {
       memory_.module_data += anon;
+    } else if (!mapping.readable) {
+      memory_.other += anon;
     } else {
       AddUnnamed(mapping, anon, after_guard || stack_flag);
     }
@@ -94,18 +64,28 @@ class Classifier {
   ResidentMemory& memory() { return memory_; }
 
  private:
-  /// The size of a heap of a further arena of malloc that starts here, else 0:
-  /// heap_info at its start leads to the arena, right behind the heap_info of
-  /// its first heap, and says how much may be written (malloc/arena.c).
-  static size_t MallocHeap(uintptr_t page, uintptr_t end) {
+  /// A part of malloc's memory: what it counts as its own, and what of the
+  /// mapping belongs to it.
+  struct MallocPart {
+    uint64_t size = 0;
+    uint64_t extent = 0;  // 0: there is none.
+  };
+
+  /// A heap of a further arena of malloc that starts here: heap_info at its
+  /// start leads to the arena, right behind the heap_info of its first heap,
+  /// and says how much of it is in use and how much was ever (malloc/arena.c).
+  static MallocPart MallocHeap(uintptr_t page, uintptr_t end) {
+    constexpr uintptr_t kLeastHeader = 32;
     constexpr uintptr_t kMostHeader = 256;
-    if ((page & (kMallocHeap - 1)) != 0) return 0;
-    bool has_arena =
-        (Word(page) & (kMallocHeap - 1)) < kMostHeader && Word(page) != 0;
-    uint64_t size = Word(page + 24);  // mprotect_size
-    return has_arena && size % kPage == 0 && size <= kMallocHeap
-               ? std::min<uint64_t>(size, end - page)
-               : 0;
+    if ((page & (kMallocHeap - 1)) != 0) return {};
+    uintptr_t place = Word(page) & (kMallocHeap - 1);
+    uint64_t size = Word(page + 16);
+    uint64_t writable = Word(page + 24);  // mprotect_size
+    if (place < kLeastHeader || place > kMostHeader || size == 0 ||
+        size % kPage != 0 || writable % kPage != 0 || size > writable ||
+        writable > kMallocHeap)
+      return {};
+    return {size, std::min<uint64_t>(writable, end - page)};
   }
 
   void AddUnnamed(const Mapping& mapping, int64_t anon, bool may_be_stack) {
@@ -115,38 +95,58 @@ class Classifier {
       memory_.stacks += anon;
       return;
     }
-    int64_t known = 0;
-    for (uintptr_t page = begin; page < end && known < anon;) {
+    // A mapping may be a thousand times larger than what of it is in RAM.
+    constexpr uintptr_t kLookedAtAnyway = uintptr_t{1} << 30;
+    int64_t seen = 0;
+    last_ = end;
+    for (uintptr_t page = begin; page < last_; page += kPage) {
+      if (seen >= anon && page - begin > kLookedAtAnyway) last_ = page;
+      if (residence_.Has(page)) seen += kPage;
+    }
+    // The kernel's figure leaves out its page of zeros, which stands where
+    // memory was read and never written: in big tables, in libraries' data.
+    zeros_ = std::max<int64_t>(0, seen - anon);
+    for (uintptr_t page = begin; page < last_;) {
       uintptr_t next = page + kPage;
       if (allocator_.IsInArena(page)) {
         next = std::min(end, ArenaEnd(page));
-        int64_t bytes = residence_.BytesIn(page, next);
-        memory_.arenas += bytes;
-        known += bytes;
+        memory_.arenas += BytesIn(page, next);
       } else if (IsModuleData(page)) {
-        if (residence_.Has(page)) {
-          memory_.module_data += kPage;
-          known += kPage;
-        }
+        memory_.module_data += BytesIn(page, next);
       } else if (residence_.Has(page)) {
-        if (size_t heap = MallocHeap(page, end); heap > 0) {
-          next = page + heap;
-          int64_t bytes = residence_.BytesIn(page, next);
-          memory_.malloc += bytes;
-          known += bytes;
-        } else if (size_t chunk = MappedChunk(page, end); chunk > 0) {
-          next = page + chunk;
-          int64_t bytes = residence_.BytesIn(page, next);
-          memory_.malloc += bytes;
-          memory_.malloc_mapped += int64_t(chunk);
-          known += bytes;
+        MallocPart part = MallocHeap(page, end);
+        if (part.extent == 0) part = MappedChunk(page, end);
+        if (part.extent > 0) {
+          next = page + part.extent;
+          memory_.malloc_size += int64_t(part.size);
+          memory_.malloc += BytesIn(page, next);
+        } else {
+          memory_.other += BytesIn(page, next);
         }
       } else {
-        next = NextResident(page, end);
+        next = NextResident(page, last_);
       }
       page = next;
     }
-    memory_.other += std::max<int64_t>(0, anon - known);
+  }
+
+  /// What is in RAM of whole pages, without those of zeros.
+  int64_t BytesIn(uintptr_t begin, uintptr_t end) {
+    int64_t bytes = 0;
+    end = std::min(end, last_);
+    for (uintptr_t page = begin; page < end; page += kPage) {
+      if (!residence_.Has(page)) continue;
+      if (zeros_ > 0 && IsZero(page))
+        zeros_ -= kPage;
+      else
+        bytes += kPage;
+    }
+    return bytes;
+  }
+  static bool IsZero(uintptr_t page) {
+    for (uintptr_t at = page; at < page + kPage; at += 8)
+      if (Word(at) != 0) return false;
+    return true;
   }
 
   bool HoldsArena(uintptr_t begin, uintptr_t end) const {
@@ -167,23 +167,25 @@ class Classifier {
     while (page < end && !residence_.Has(page)) page += kPage;
     return page;
   }
-  /// The size of a block that malloc has mapped on its own and that starts
-  /// here, else 0: no previous size, whole pages (glibc 2.43+: less 16), the
-  /// mark "mapped".
-  static size_t MappedChunk(uintptr_t page, uintptr_t end) {
+  /// A block that malloc has mapped on its own and that starts here: no
+  /// previous size, whole pages (glibc 2.43+: less 16), the mark "mapped".
+  static MallocPart MappedChunk(uintptr_t page, uintptr_t end) {
     constexpr uint64_t kMapped = 2;
     constexpr uint64_t kMarks = 7;
     uint64_t size = Word(page + 8);
-    if (Word(page) != 0 || (size & kMarks) != kMapped) return 0;
+    if (Word(page) != 0 || (size & kMarks) != kMapped) return {};
     size &= ~kMarks;
     if (size % kPage == kPage - 16) size += 16;
-    if (size == 0 || size % kPage != 0 || size > end - page) return 0;
-    return size;
+    if (size == 0 || size % kPage != 0 || size > end - page) return {};
+    return {size, size};
   }
 
   const Allocator& allocator_;
   std::span<const AddressRange> modules_;
   Residence residence_;
+  // Of the mapping at hand:
+  uintptr_t last_ = 0;  // Nothing is in RAM from here on.
+  int64_t zeros_ = 0;   // Not yet found.
   ResidentMemory memory_ = {.anon = 0};
   uintptr_t guard_end_ = 0;
 };

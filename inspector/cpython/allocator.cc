@@ -16,6 +16,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 namespace inspector {
@@ -25,6 +26,8 @@ namespace {
 constexpr ptrdiff_t kPoolUsed = 0;
 constexpr ptrdiff_t kPoolArena = 32;
 constexpr ptrdiff_t kPoolClass = 36;
+constexpr ptrdiff_t kPoolNext = 40;  // Blocks from here on were never used …
+constexpr ptrdiff_t kPoolLast = 44;  // … up to this one.
 constexpr ptrdiff_t kArenaAddress = 0;
 constexpr ptrdiff_t kArenaNextPool = 8;
 constexpr ptrdiff_t kArenaFreePools = 16;
@@ -133,14 +136,70 @@ std::vector<void*> FillFirstArena(const char* table) {
   return blocks;
 }
 
-/// Bytes of a block that PyMem_RawRealloc gave. PYTHONMALLOC=debug puts the
-/// size, most significant byte first, a letter and seven 0xfd before it.
+/// PYTHONMALLOC=debug puts the size, most significant byte first, a letter for
+/// the domain and seven 0xfd before a block.
+bool HasDebugHead(const char* block) {
+  return Read<uint64_t>(block, -8) >> 8 == 0xfdfdfdfdfdfdfd;
+}
+
+/// Bytes of a block that PyMem_RawRealloc gave; malloc must have it.
 size_t RoomAt(const char* block) {
-  constexpr unsigned char kMark[] = {'r',  0xfd, 0xfd, 0xfd,
-                                     0xfd, 0xfd, 0xfd, 0xfd};
-  if (std::memcmp(block - sizeof kMark, kMark, sizeof kMark) == 0)
-    return __builtin_bswap64(Read<uint64_t>(block, -16));
+  if (HasDebugHead(block)) return __builtin_bswap64(Read<uint64_t>(block, -16));
   return malloc_usable_size(const_cast<char*>(block));
+}
+
+/// What glibc gives for a block of `asked` bytes, with the word before it.
+uint64_t ChunkFor(uint64_t asked) {
+  return std::max<uint64_t>(32, (asked + 8 + 15) & ~uint64_t{15});
+}
+
+/// Whether the word before the block can be read: the page before may be
+/// missing.
+bool HasWordBefore(uintptr_t block) {
+  return (block & (Residence::kPage - 1)) >= 8;
+}
+
+/// The size of glibc's chunk with this block, of which `asked` bytes were asked
+/// for; 0 if none is there. It is in the word before the block, the three
+/// lowest bits are marks (malloc/malloc.c).
+uint64_t ChunkAt(const char* block, uint64_t asked) {
+  constexpr uint64_t kMarks = 7;
+  constexpr uint64_t kSlack = 8192;
+  uint64_t fewest = ChunkFor(asked);
+  if ((reinterpret_cast<uintptr_t>(block) & 15) != 0) return 0;
+  uint64_t chunk = Read<uint64_t>(block, -8) & ~kMarks;
+  bool fits = chunk % 16 == 0 && chunk >= fewest && chunk - fewest <= kSlack;
+  return fits ? chunk : 0;
+}
+
+/// Whether the allocator's blocks are chunks of glibc's malloc: some must be,
+/// and none may look otherwise. Sizes that pymalloc leaves to others.
+bool GivesChunks(void* (*allocate_with)(size_t), void (*free_with)(void*)) {
+  // Or the compiler, which knows malloc, might leave both calls out.
+  void* (*volatile allocate)(size_t) = allocate_with;
+  void (*volatile release)(void*) = free_with;
+  constexpr size_t kDebugHead = 16;
+  constexpr size_t kDebugBytes = 24;
+  auto has_word_before = [](const char* block) {
+    return HasWordBefore(reinterpret_cast<uintptr_t>(block));
+  };
+  bool any = false;
+  bool other = false;
+  for (size_t bytes = 520; bytes < 6000; bytes += 440) {
+    auto* block = static_cast<char*>(allocate(bytes));
+    if (block == nullptr) continue;
+    const char* start = block;
+    size_t asked = bytes;
+    // pymalloc's hooks, then those of what it hands on to.
+    while (has_word_before(start) && HasDebugHead(start)) {
+      start -= kDebugHead;
+      asked += kDebugBytes;
+    }
+    if (has_word_before(start))
+      (ChunkAt(start, asked) != 0 ? any : other) = true;
+    release(block);
+  }
+  return any && !other;
 }
 
 }  // namespace
@@ -161,6 +220,17 @@ void Allocator::Find() {
   reason_ =
       "pymalloc's arenas were not found: PYTHONMALLOC names another allocator, "
       "or the build has none";
+  has_malloc_ = GivesChunks(PyObject_Malloc, PyObject_Free);
+  // The two differ if another malloc was put before glibc's, which has a
+  // malloc_usable_size of its own, or if the program gave PyMem_RawMalloc one.
+  // Not in the limited API of 3.11.
+  auto raw_malloc = reinterpret_cast<void* (*)(size_t)>(
+      dlsym(RTLD_DEFAULT, "PyMem_RawMalloc"));
+  auto raw_free =
+      reinterpret_cast<void (*)(void*)>(dlsym(RTLD_DEFAULT, "PyMem_RawFree"));
+  is_raw_malloc_ =
+      raw_malloc != nullptr && raw_free != nullptr &&
+      GivesChunks(raw_malloc, raw_free) == GivesChunks(std::malloc, std::free);
   constexpr size_t kProbeBytes = 200;
   void* probe = PyObject_Malloc(kProbeBytes);
   auto address = reinterpret_cast<uintptr_t>(probe);
@@ -204,7 +274,7 @@ ArenaTable Allocator::Now() const {
   if (table.entries == nullptr) return {};
   if (count_follows_) {
     table.count = Read<uint32_t>(variable_, 8);
-  } else {
+  } else if (is_raw_malloc_) {
     // The array is one block of malloc with 16 * 2^k entries.
     size_t room = RoomAt(table.entries) / kArenaEntry;
     for (uint32_t n = kFirstArenas; n <= room && n <= kMostArenas; n *= 2)
@@ -266,7 +336,7 @@ uint32_t Allocator::BlocksIn(uintptr_t begin) const {
 }
 
 // As _PyObject_DebugMallocStats counts (Objects/obmalloc.c).
-PoolFigures Allocator::Count() const {
+PoolFigures Allocator::Count(Residence& residence) const {
   PoolFigures figures;
   for (uint32_t i = 0; i < table_.count && consistent_; ++i) {
     const char* entry = table_.entries + i * kArenaEntry;
@@ -278,6 +348,11 @@ PoolFigures Allocator::Count() const {
     auto next = Read<uintptr_t>(entry, kArenaNextPool);
     uintptr_t end = address + kArenaBytes;
     figures.overhead += first - address;
+    residence.SetEnd(end);
+    auto add_resident = [&](uintptr_t from, uintptr_t to) {
+      figures.resident_free += uint64_t(residence.BytesIn(from, to));
+    };
+    add_resident(address, first);
     uintptr_t pool = first;
     for (; pool + kPoolBytes <= std::min(next, end); pool += kPoolBytes) {
       const char* header = reinterpret_cast<const char*>(pool);
@@ -285,6 +360,7 @@ PoolFigures Allocator::Count() const {
       auto size_class = Read<uint32_t>(header, kPoolClass);
       if (used == 0 || size_class >= kLargestBlock / kAlignment) {
         figures.free_pools += kPoolBytes;
+        add_resident(pool, pool + kPoolBytes);
         continue;
       }
       size_t block = (size_class + 1) * kAlignment;
@@ -292,7 +368,15 @@ PoolFigures Allocator::Count() const {
       figures.used_blocks += used * block;
       figures.free_blocks += (blocks - used) * block;
       figures.overhead += kPoolBytes - blocks * block;
+      uint64_t next_block = Read<uint32_t>(header, kPoolNext);
+      uint64_t last_block = Read<uint32_t>(header, kPoolLast);
+      uint64_t free = (blocks - used) * block;
+      uint64_t never_used =
+          next_block <= last_block ? last_block + block - next_block : 0;
+      figures.resident_free += kPoolHeader + free - std::min(free, never_used);
+      add_resident(pool + next_block, pool + kPoolBytes);
     }
+    add_resident(pool, end);
     // An arena that is not aligned ends inside a pool.
     uintptr_t whole = pool + (end - pool) / kPoolBytes * kPoolBytes;
     figures.unused += whole - pool;
@@ -321,18 +405,13 @@ BlockBytes Allocator::BlockAt(const void* start, uint64_t wanted) const {
     bytes.fixed = wanted;
     return bytes;
   }
-  // glibc keeps a chunk's size in the word before it, the three lowest bits
-  // are marks (malloc/malloc.c). Other allocators have something else there.
-  constexpr uint64_t kMarks = 7;
-  constexpr uint64_t kSlack = 8192;
-  uint64_t rounded = std::max<uint64_t>(32, (wanted + 8 + 15) & ~uint64_t{15});
-  bytes.malloc = rounded;
-  if ((address & 4095) >= 8 && (address & 15) == 0) {
-    uint64_t chunk =
-        Read<uint64_t>(reinterpret_cast<const char*>(address), -8) & ~kMarks;
-    if (chunk % 16 == 0 && chunk >= rounded && chunk - rounded <= kSlack)
-      bytes.malloc = chunk;
+  if (!has_malloc_) {
+    bytes.foreign = wanted;
+    return bytes;
   }
+  if (HasWordBefore(address))
+    bytes.malloc = ChunkAt(static_cast<const char*>(start), wanted);
+  if (bytes.malloc == 0) bytes.malloc = ChunkFor(wanted);
   return bytes;
 }
 

@@ -7,6 +7,7 @@
 
 #include "inspector/cpython/layout.h"
 #include "inspector/cpython/memory_map.h"
+#include "inspector/cpython/residence.h"
 
 namespace inspector {
 
@@ -26,24 +27,30 @@ struct PoolFigures {
   uint64_t free_pools = 0;   // Used before, empty now.
   uint64_t unused = 0;       // Never cut into pools yet.
   uint64_t overhead = 0;     // Pool headers, what no block fits into.
+  // Of the four above what is in RAM: freed blocks by the pools' books, since
+  // each was written, the rest by page.
+  uint64_t resident_free = 0;
 };
 
 /// Bytes of blocks by who handed them out.
 struct BlockBytes {
   uint64_t pymalloc = 0;
   uint64_t malloc = 0;
-  uint64_t fixed = 0;  // Data of the program and its libraries.
+  uint64_t foreign = 0;  // By neither; as many as were asked for.
+  uint64_t fixed = 0;    // Data of the program and its libraries.
 
-  uint64_t total() const { return pymalloc + malloc + fixed; }
+  uint64_t total() const { return pymalloc + malloc + foreign + fixed; }
   BlockBytes& operator+=(const BlockBytes& other) {
     pymalloc += other.pymalloc;
     malloc += other.malloc;
+    foreign += other.foreign;
     fixed += other.fixed;
     return *this;
   }
   BlockBytes& operator-=(const BlockBytes& other) {
     pymalloc -= other.pymalloc;
     malloc -= other.malloc;
+    foreign -= other.foreign;
     fixed -= other.fixed;
     return *this;
   }
@@ -65,6 +72,9 @@ class Allocator {
   void Find();
   /// Why there is nothing to walk; empty if there is.
   const std::string& reason() const { return reason_; }
+  /// Whether blocks that are not pymalloc's are glibc's malloc's, which keeps
+  /// each one's size before it.
+  bool has_malloc() const { return has_malloc_; }
 
   /// Where the array lies now: it moves when it grows.
   ArenaTable Now() const;
@@ -93,8 +103,8 @@ class Allocator {
   /// Bytes before the first block.
   static constexpr uint32_t pool_header() { return kPoolHeader; }
 
-  /// O(pools).
-  PoolFigures Count() const;
+  /// O(pools and pages).
+  PoolFigures Count(Residence& residence) const;
 
   /// The block at `start`, of which `wanted` bytes were asked for: its real
   /// size where that can be read, else by the allocators' rounding.
@@ -110,6 +120,8 @@ class Allocator {
   std::string reason_ = "not looked for";
   const char* variable_ = nullptr;  // `arenas`, a pointer to the array.
   bool count_follows_ = false;      // `maxarenas` is the next word.
+  bool has_malloc_ = false;
+  bool is_raw_malloc_ = false;  // PyMem_RawMalloc is malloc, glibc's or not.
 
   bool open_ = false;
   bool consistent_ = false;
