@@ -122,25 +122,38 @@ std::string Memory(const json& memory) {
 
 }  // namespace
 
+std::string RenderFrozenGarbage(const json& heap) {
+  const json& objects = At(heap, "frozen_garbage");
+  const json& bytes = At(heap, "frozen_garbage_bytes");
+  if (!objects.is_number() || objects == 0) return "";
+  return fmt::format(
+      "{} frozen objects{} are garbage that no collection takes\n",
+      FormatCount(objects),
+      bytes.is_number() ? " with " + FormatBytes(bytes) : "");
+}
+
 std::string RenderHead(const json& report) {
   const json& process = At(report, "process");
   const json& taken = At(report, "taken");
   const json& heap = At(report, "heap");
   return fmt::format(
-      "process {} · Python {} · {}\n"
-      "taken {} · pause {} (waited {} for the interpreter) · child {} ms, "
-      "at most {} of its own, {} copied\n"
-      "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
-      Text(At(process, "pid")), Text(At(process, "python")),
-      Text(At(process, "executable")), Text(At(taken, "at")),
-      FormatMicroseconds(At(taken, "pause_us")),
-      FormatMicroseconds(At(taken, "gil_wait_us")),
-      FormatCount(At(taken, "child_ms")),
-      FormatBytes(At(taken, "child_peak_bytes")),
-      FormatBytes(At(taken, "cow_bytes")), FormatCount(At(heap, "objects")),
-      FormatBytes(At(heap, "bytes")), FormatCount(At(heap, "tracked")),
-      FormatCount(At(heap, "floating_objects")),
-      FormatBytes(At(heap, "floating_bytes")));
+             "process {} · Python {} · {}\n"
+             "taken {} · pause {} (waited {} for the interpreter) · child {} "
+             "ms, "
+             "at most {} of its own, {} copied\n"
+             "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
+             Text(At(process, "pid")), Text(At(process, "python")),
+             Text(At(process, "executable")), Text(At(taken, "at")),
+             FormatMicroseconds(At(taken, "pause_us")),
+             FormatMicroseconds(At(taken, "gil_wait_us")),
+             FormatCount(At(taken, "child_ms")),
+             FormatBytes(At(taken, "child_peak_bytes")),
+             FormatBytes(At(taken, "cow_bytes")),
+             FormatCount(At(heap, "objects")), FormatBytes(At(heap, "bytes")),
+             FormatCount(At(heap, "tracked")),
+             FormatCount(At(heap, "floating_objects")),
+             FormatBytes(At(heap, "floating_bytes"))) +
+         RenderFrozenGarbage(heap);
 }
 
 std::string RenderLargest(const json& largest, size_t top) {

@@ -14,6 +14,9 @@ std::string RenderSnapshot(const nlohmann::json& report, size_t top);
 /// that form; `top` rows, 0 for all. Types and cycles have a column for what
 /// they retain if any entry says it.
 std::string RenderHead(const nlohmann::json& report);
+/// A line on the frozen garbage of a heap, which its floating figures are
+/// without; empty if there is none.
+std::string RenderFrozenGarbage(const nlohmann::json& heap);
 std::string RenderLargest(const nlohmann::json& largest, size_t top);
 std::string RenderTypes(const nlohmann::json& types, size_t top);
 std::string RenderCycles(const nlohmann::json& cycles, size_t top);

@@ -11,13 +11,13 @@ namespace collector {
 namespace {
 
 std::string RenderTop(const nlohmann::json& top) {
-  return fmt::format("{} objects; alive {}, floating {}\n\n",
+  return fmt::format("{} objects; alive {}, floating {}\n",
                      FormatCount(top["objects"]),
                      FormatBytes(top["live_bytes"]),
                      FormatBytes(top["floating_bytes"])) +
-         RenderLargest(top["largest"], 0) + "\n" +
-         RenderTypes(top["types"], 0) + "\n" + RenderCycles(top["cycles"], 0) +
-         RenderLimits(top["limits"]);
+         RenderFrozenGarbage(top) + "\n" + RenderLargest(top["largest"], 0) +
+         "\n" + RenderTypes(top["types"], 0) + "\n" +
+         RenderCycles(top["cycles"], 0) + RenderLimits(top["limits"]);
 }
 
 }  // namespace

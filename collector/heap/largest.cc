@@ -196,13 +196,31 @@ void AddRetained(json& report, const RecordedHeap& heap, size_t most) {
 }
 
 json Largest(const RecordedHeap& heap, size_t most) {
+  // As the snapshot counts: frozen garbage is no part of what floats.
+  uint64_t live = 0;
+  uint64_t floating = 0;
+  uint64_t frozen_objects = 0;
+  uint64_t frozen = 0;
+  for (NodeId node = 0; node < heap.node_count(); ++node) {
+    uint64_t bytes = heap.file().size(node);
+    if (heap.file().state(node) != heap::State::kFloating) {
+      live += bytes;
+    } else if ((heap.file().flags()[node] & heap::kFrozen) == 0) {
+      floating += bytes;
+    } else {
+      frozen += bytes;
+      ++frozen_objects;
+    }
+  }
   RetainedHeap retained(heap);
   json report = heap.report();
   AddRetained(report, heap, retained, most);
   json document = {{"schema", "cyclescope.top/1"},
                    {"objects", heap.node_count()},
-                   {"live_bytes", retained.live_bytes()},
-                   {"floating_bytes", retained.floating_bytes()},
+                   {"live_bytes", live},
+                   {"floating_bytes", floating},
+                   {"frozen_garbage", frozen_objects},
+                   {"frozen_garbage_bytes", frozen},
                    {"largest", std::move(report["heap"]["largest"])},
                    {"types", MostRetained(report["heap"]["types"], most)},
                    {"cycles", MostRetained(report["cycles"], most)},

@@ -18,10 +18,6 @@ class RetainedHeap {
 
   /// In bytes.
   uint64_t Of(heap::NodeId node) const { return retained_[node]; }
-  uint64_t live_bytes() const { return retained_[dominators_.live_root()]; }
-  uint64_t floating_bytes() const {
-    return retained_[dominators_.floating_root()];
-  }
   /// Without which the node would go; kNoNode if it is held in more ways.
   heap::NodeId DominatorOf(heap::NodeId node) const;
   /// The node, then all that goes with it.

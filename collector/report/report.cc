@@ -486,10 +486,14 @@ std::string LastSnapshot(const ServiceRun& service, const std::string& unit) {
       fmt::format("<h3>Last snapshot, after {}</h3>\n",
                   Escape(Units(static_cast<double>(last->units), unit)));
   html += fmt::format(
-      "<p class=\"soft\">{} objects, {} tracked, {}; {} floating ({}).</p>\n",
+      "<p class=\"soft\">{} objects, {} tracked, {}; {} floating ({}){}.</p>\n",
       CountOr(report, "heap/objects"), CountOr(report, "heap/tracked"),
       BytesOr(report, "heap/bytes"), CountOr(report, "heap/floating_objects"),
-      BytesOr(report, "heap/floating_bytes"));
+      BytesOr(report, "heap/floating_bytes"),
+      NumberAt(report, "heap/frozen_garbage").value_or(0) > 0
+          ? "; " + CountOr(report, "heap/frozen_garbage") +
+                " frozen ones are garbage that no collection takes"
+          : "");
   return html + WatchedTable(report) + CyclesTable(report) +
          TypesTable(report) + GarbageCollector(report) + MemoryParts(report) +
          CostTable(service, unit) + Limits(report);

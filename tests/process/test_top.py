@@ -52,6 +52,49 @@ def test_top_shows_what_retains_most(holders):
     assert "Registry" in text and "100 builtins.bytes" in text
 
 
+FROZEN = """
+import gc; gc.disable()
+class Node: pass
+for i in range(64):
+    node = Node(); node.other = Node(); node.other.back = node
+del node
+gc.freeze()
+"""
+
+
+def test_frozen_garbage_is_told_alike_everywhere(python, agent_directory, tmp_path):
+    path = tmp_path / "heap"
+    with running("executes_lines.py", python, agent_directory, (FROZEN,)) as target:
+        report = ask("snapshot", target.pid, "--heap", path)
+        text = tool("snapshot", target.pid).stdout
+        target.tell("gc.unfreeze()")
+        thawed = ask("snapshot", target.pid)
+    heap = report["heap"]
+    garbage, size = heap["frozen_garbage"], heap["frozen_garbage_bytes"]
+    node = next(t for t in heap["types"] if t["type"] == "__main__.Node")
+    assert node["floating"] == node["never"] == 128
+    assert garbage >= 128 and size >= node["bytes"]
+    # In no figure of what floats, in rows and sums alike.
+    assert garbage == sum(entry["floating"] for entry in heap["types"])
+    assert heap["floating_objects"] == heap["floating_bytes"] == 0
+    assert report["memory"]["floating"] == 0
+    assert report["memory"]["frozen_garbage"] == size
+    sentence = "%s frozen objects with " % garbage
+    [line] = [line for line in text.splitlines() if line.startswith(sentence)]
+    assert line.endswith("are garbage that no collection takes")
+    [line] = [line for line in text.splitlines() if line.startswith("live Python")]
+    assert "of it frozen garbage" in line
+    top = ask("top", path)
+    assert top["floating_bytes"] == 0
+    assert (top["frozen_garbage"], top["frozen_garbage_bytes"]) == (garbage, size)
+    assert top["live_bytes"] + size == heap["bytes"]
+    first, second, *_ = tool("top", path).stdout.splitlines()
+    assert first.endswith("floating 0 B") and second.startswith(sentence)
+    # Thawed it is floating garbage like any other.
+    assert thawed["heap"]["frozen_garbage"] == thawed["memory"]["frozen_garbage"] == 0
+    assert thawed["memory"]["floating"] >= node["bytes"]
+
+
 def test_path_tells_who_holds_a_type_and_an_object(holders):
     path, _ = holders
     paths = ask("path", path, "Session")
