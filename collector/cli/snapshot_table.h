@@ -24,7 +24,10 @@ std::string RenderHolders(const nlohmann::json& holders, size_t top);
 std::string RenderLimits(const nlohmann::json& limits);
 
 /// The first source lines of a cycle: `insights/core/dr.py:1064 in
-/// run_components (raised, 19 times)`; at most `most`.
+/// run_components (raised, 19 times)`; at most `most`. The role is `raised`
+/// where an exception's traceback ends, `frame` where a frame, generator or
+/// coroutine stands, `defined` where a function begins that the cycle goes
+/// through, if the cycle has neither.
 std::vector<std::string> SiteLines(const nlohmann::json& cycle, size_t most);
 
 }  // namespace collector

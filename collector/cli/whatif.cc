@@ -138,10 +138,11 @@ void AddWhatIf(CLI::App& app, int*) {
   verb->add_flag("--all", options->all, "All rows");
   verb->footer(
       "TYPE also means what inherits from it. EDGE is an attribute, a place "
-      "([3], [*]),\n[str key], or `local x` of a frame. @FUNCTION keeps what "
-      "begins or ends at a frame\nor traceback of that function, and of other "
-      "references those on a closed way\nthrough its frames. Freed is what "
-      "reference counts alone free at once.\n"
+      "([3], [*]),\n[str key], or `local x` of a frame, generator or "
+      "coroutine. @FUNCTION keeps what\nbegins or ends at a frame, traceback, "
+      "generator or coroutine of that function, and\nof other references those "
+      "on a closed way through one of them. Freed is what\nreference counts "
+      "alone free at once.\n"
       "Example: cyclescope whatif service.heap\n"
       "         cyclescope whatif 4711 --cut "
       "BaseException.__traceback__@run_components");

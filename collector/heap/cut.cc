@@ -55,7 +55,8 @@ NodeId CutFinder::OwnerOf(NodeId referrer) const {
 
 StringId CutFinder::FunctionAt(NodeId node) const {
   RecordedKind kind = heap_.kind(node);
-  if (kind != RecordedKind::kFrame && kind != RecordedKind::kTraceback)
+  if (kind != RecordedKind::kFrame && kind != RecordedKind::kTraceback &&
+      kind != RecordedKind::kGenerator)
     return 0;
   const heap::LabelRecord* label = heap_.file().label(node);
   return label == nullptr ? 0 : label->function;
@@ -77,15 +78,17 @@ std::vector<uint8_t> CutFinder::NamesEqual(const std::string& edge) const {
   return equal;
 }
 
-/// By component: whether a frame of the function is in it.
+/// By component: whether a frame or a generator of the function is in it.
 std::vector<uint8_t> CutFinder::ComponentsWith(
     const std::string& function) const {
   std::vector<uint8_t> with(components_.count(), 0);
-  for (const heap::LabelRecord& label : heap_.file().labels())
-    if (heap_.kind(label.node) == RecordedKind::kFrame &&
+  for (const heap::LabelRecord& label : heap_.file().labels()) {
+    RecordedKind kind = heap_.kind(label.node);
+    if ((kind == RecordedKind::kFrame || kind == RecordedKind::kGenerator) &&
         components_.Has(label.node) &&
         AnswersTo(heap_.file().text(label.function), function))
       with[components_.Of(label.node)] = 1;
+  }
   return with;
 }
 

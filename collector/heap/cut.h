@@ -10,13 +10,16 @@ namespace collector {
 /// or of one that inherits from it name EDGE.
 ///
 /// TYPE: `module.qualname` or its last parts. EDGE: an attribute's name, a
-/// place (`[3]`, `[*]` for any), `[str key]`, or `local x` of a frame; what an
-/// instance's dict holds is the instance's. @FUNCTION, a qualified name or its
-/// last parts, keeps of them
-/// - where one end is a frame or a traceback, those of that function; the
-///   referrer decides if both are. So `BaseException.__traceback__@f` are the
-///   exceptions that f was the last to see: a traceback begins there;
-/// - else those that lie on a closed way through a frame of that function.
+/// place (`[3]`, `[*]` for any), `[str key]`, or `local x` of a frame or a
+/// generator; what an instance's dict holds is the instance's. @FUNCTION, a
+/// qualified name or its last parts, keeps of them
+/// - where one end is a frame, a traceback or a generator, those of that
+///   function; the referrer decides if both are. So
+///   `BaseException.__traceback__@f` are the exceptions that f was the last to
+///   see: a traceback begins there;
+/// - else those that lie on a closed way through a frame or a generator of that
+///   function.
+/// Coroutines and asynchronous generators count as generators here.
 struct Cut {
   std::string type;
   std::string edge;
@@ -42,8 +45,8 @@ class CutFinder {
   /// The object that a reference is said to be of: the instance, if the
   /// referrer is its attribute dict.
   heap::NodeId OwnerOf(heap::NodeId referrer) const;
-  /// The function of the frame or traceback at one of its ends; 0 if there is
-  /// none.
+  /// The function of the frame, traceback or generator at one of its ends; 0 if
+  /// there is none.
   heap::StringId FunctionOf(heap::NodeId referrer, heap::NodeId referent) const;
 
  private:

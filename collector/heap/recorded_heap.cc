@@ -56,6 +56,7 @@ heap::StringId RecordedHeap::label(NodeId node) const {
   switch (kind(node)) {
     case RecordedKind::kFrame:
     case RecordedKind::kTraceback:
+    case RecordedKind::kGenerator:
     case RecordedKind::kModule:
     case RecordedKind::kType:
       if (const heap::LabelRecord* label = file_.label(node))

@@ -30,7 +30,7 @@ class RecordedHeap {
     return heap::RecordedKind(file_.type(node).kind);
   }
   /// As people know the node: the last part of its type's name, or
-  /// "frame(dr.py:run_components)", "module json".
+  /// "frame(dr.py:run_components)", "coroutine(dr.py:run)", "module json".
   heap::StringId label(heap::NodeId node) const;
   std::string_view LabelOf(heap::NodeId node) const {
     return file_.text(label(node));

@@ -189,6 +189,7 @@ void CycleTally::CountComponent(Row& row, ComponentId component,
 void CycleTally::AddSites(Row& row, std::span<const NodeId> cycle) {
   const Layout& layout = *runtime_.layout;
   bool after_traceback = false;
+  bool has_site = false;
   for (NodeId node : cycle) {
     const PyObject* object = walk_.object(node);
     TypeKind kind = types_[walk_.type(node)].kind;
@@ -199,28 +200,39 @@ void CycleTally::AddSites(Row& row, std::span<const NodeId> cycle) {
         object = next;
       const PyObject* frame = ReadObject(object, layout.traceback_frame);
       if (frame == nullptr) continue;  // Cleared by the collector, but kept.
-      AddSite(row, CodeOfFrame(layout, frame), LineOfTraceback(layout, object),
-              true);
+      has_site |= AddSite(row, CodeOfFrame(layout, frame),
+                          LineOfTraceback(layout, object), Role::kRaised);
     } else if (kind == TypeKind::kFrame) {
-      AddSite(row, CodeOfFrame(layout, object), LineOfFrame(layout, object),
-              false);
+      has_site |= AddSite(row, CodeOfFrame(layout, object),
+                          LineOfFrame(layout, object), Role::kFrame);
+    } else if (kind == TypeKind::kGenerator && HasFrame(layout, object)) {
+      has_site |= AddSite(row, CodeOfGenerator(layout, object),
+                          LineOfGenerator(layout, object), Role::kFrame);
     }
     after_traceback = kind == TypeKind::kTraceback;
   }
+  if (has_site) return;
+  for (NodeId node : cycle) {
+    if (types_[walk_.type(node)].kind != TypeKind::kFunction) continue;
+    const PyObject* code = ReadObject(walk_.object(node), layout.function_code);
+    if (code != nullptr)
+      AddSite(row, code, Read<int>(code, layout.code_first_line),
+              Role::kDefined);
+  }
 }
 
-void CycleTally::AddSite(Row& row, const PyObject* code, int line,
-                         bool raised) {
-  if (code == nullptr) return;
+bool CycleTally::AddSite(Row& row, const PyObject* code, int line, Role role) {
+  if (code == nullptr) return false;
   FunctionNames names = labels_.NamesOf(code);
   for (Site& site : row.sites) {
     if (site.line == line && site.file == names.file &&
-        site.function == names.function && site.raised == raised) {
+        site.function == names.function && site.role == role) {
       ++site.count;
-      return;
+      return true;
     }
   }
-  row.sites.push_back({names.file, names.function, line, raised, 1});
+  row.sites.push_back({names.file, names.function, line, role, 1});
+  return true;
 }
 
 void CycleTally::Write(JsonWriter& json) const {
@@ -232,6 +244,7 @@ void CycleTally::Write(JsonWriter& json) const {
     if (first.bytes != second.bytes) return first.bytes > second.bytes;
     return strings_.text(first.signature) < strings_.text(second.signature);
   });
+  constexpr std::string_view kRoles[] = {"raised", "frame", "defined"};
   json.BeginArray();
   for (uint32_t index : order) {
     const Row& row = rows_[index];
@@ -254,7 +267,7 @@ void CycleTally::Write(JsonWriter& json) const {
     std::sort(sites.begin(), sites.end(), [](const Site& a, const Site& b) {
       if (a.count != b.count) return a.count > b.count;
       if (a.line != b.line) return a.line < b.line;
-      return a.raised && !b.raised;
+      return a.role < b.role;
     });
     json.Key("sites").BeginArray();
     for (size_t i = 0; i < std::min(sites.size(), kMostSites); ++i) {
@@ -262,7 +275,7 @@ void CycleTally::Write(JsonWriter& json) const {
       json.Field("file", strings_.text(sites[i].file));
       json.Field("line", sites[i].line);
       json.Field("function", strings_.text(sites[i].function));
-      json.Field("role", sites[i].raised ? "raised" : "frame");
+      json.Field("role", kRoles[int(sites[i].role)]);
       json.Field("count", sites[i].count);
       json.EndObject();
     }

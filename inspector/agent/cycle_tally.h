@@ -52,11 +52,17 @@ class CycleTally {
   void AddLarge(heap::ComponentId component, heap::NodeId node);
 
  private:
+  /// What a source line has to do with a cycle.
+  enum class Role : uint8_t {
+    kRaised,   // An exception's traceback ends there: where it was raised.
+    kFrame,    // A frame, or a generator or coroutine, stands there.
+    kDefined,  // A function begins there; only if the cycle has no other site.
+  };
   struct Site {
     heap::StringId file;
     heap::StringId function;
     int line;
-    bool raised;
+    Role role;
     uint64_t count;
   };
   struct Row {
@@ -86,7 +92,8 @@ class CycleTally {
   void CountOnce(Row& row, heap::NodeId node);
   void CountComponent(Row& row, heap::ComponentId component, bool is_watched);
   void AddSites(Row& row, std::span<const heap::NodeId> cycle);
-  void AddSite(Row& row, const PyObject* code, int line, bool raised);
+  /// True if there is any: null is the code of a cleared frame.
+  bool AddSite(Row& row, const PyObject* code, int line, Role role);
 
   const Runtime& runtime_;
   const HeapWalk& walk_;

@@ -23,7 +23,8 @@ static_assert(int(TypeKind::kOther) == int(RecordedKind::kOther) &&
               int(TypeKind::kFrame) == int(RecordedKind::kFrame) &&
               int(TypeKind::kTraceback) == int(RecordedKind::kTraceback) &&
               int(TypeKind::kDict) == int(RecordedKind::kDict) &&
-              int(TypeKind::kCode) == int(RecordedKind::kCode));
+              int(TypeKind::kCode) == int(RecordedKind::kCode) &&
+              int(TypeKind::kGenerator) == int(RecordedKind::kGenerator));
 
 class Export {
  public:
@@ -101,6 +102,7 @@ class Export {
       switch (heap_.types[walk.type(node)].kind) {
         case TypeKind::kFrame:
         case TypeKind::kTraceback:
+        case TypeKind::kGenerator:
         case TypeKind::kModule:
         case TypeKind::kType:
           writer_.Put(LabelOf(node));
@@ -119,17 +121,21 @@ class Export {
     heap::LabelRecord label = {};
     label.node = node;
     label.label = heap_.labels.LabelOf(node);
-    const PyObject* frame = nullptr;
+    const PyObject* code = nullptr;
     int line = 0;
     if (kind == TypeKind::kFrame) {
-      frame = object;
-      line = LineOfFrame(layout, frame);
+      code = CodeOfFrame(layout, object);
+      line = LineOfFrame(layout, object);
     } else if (kind == TypeKind::kTraceback) {
-      frame = ReadObject(object, layout.traceback_frame);
-      if (frame != nullptr) line = LineOfTraceback(layout, object);
+      const PyObject* frame = ReadObject(object, layout.traceback_frame);
+      if (frame != nullptr) {
+        code = CodeOfFrame(layout, frame);
+        line = LineOfTraceback(layout, object);
+      }
+    } else if (kind == TypeKind::kGenerator) {
+      code = CodeOfGenerator(layout, object);
+      line = LineOfGenerator(layout, object);
     }
-    const PyObject* code =
-        frame == nullptr ? nullptr : CodeOfFrame(layout, frame);
     if (code == nullptr) return label;  // Cleared, or it has none.
     label.function = heap_.labels.NamesOf(code).function;
     label.line = static_cast<uint32_t>(std::max(line, 0));

@@ -118,7 +118,7 @@ void HolderGroups::PlaceRest() {
     for (; !path.empty(); path.pop_back()) {
       NodeId next = path.back();
       uint32_t parent = group_of_[states_.holder[next]] - 1;
-      group_of_[next] = 1 + GroupFor(next, parent, NameInHolder(next));
+      group_of_[next] = 1 + GroupFor(next, parent, PlaceName(next));
     }
   }
 }
@@ -154,6 +154,17 @@ StringId HolderGroups::NameInHolder(NodeId node) const {
   StringId name = labels_.EdgeName(path, 1, node);
   std::string_view text = strings_.text(name);
   return text.starts_with(".") || text.starts_with("local ") ? name : 0;
+}
+
+/// As NameInHolder; of generators and coroutines also the function.
+StringId HolderGroups::PlaceName(NodeId node) {
+  StringId name = NameInHolder(node);
+  if (types_[walk_.type(node)].kind != TypeKind::kGenerator) return name;
+  StringId function = labels_.LabelOf(node);
+  if (name == 0) return function;
+  heap::TextBuffer<2048> text;
+  text.Append(strings_.text(function)).Append(strings_.text(name));
+  return strings_.Intern(text.text());
 }
 
 void HolderGroups::PutAtStart(NodeId node, StringId start) {

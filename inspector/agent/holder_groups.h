@@ -27,7 +27,8 @@ struct HolderGroup {
 /// The paths that give the states form a forest. A node belongs to the group of
 /// its holder, of its own type, and, if it holds much and its holder has a name
 /// for it, of that name: a registry is told apart from its neighbour, its
-/// entries are not told apart. What repeats on the way down (a linked list, a
+/// entries are not told apart. Generators and coroutines stay apart by their
+/// functions. What repeats on the way down (a linked list, a
 /// tree) stays in the group where it came first. O(nodes), and for each node
 /// that holds much O(references of its holder).
 class HolderGroups {
@@ -65,6 +66,7 @@ class HolderGroups {
     return HasRow(node) ? weight_[node] : 0;
   }
   heap::StringId NameInHolder(heap::NodeId node) const;
+  heap::StringId PlaceName(heap::NodeId node);
   uint32_t Find(heap::NodeId node, uint32_t parent, heap::StringId name);
   bool IsStart(heap::NodeId node) const { return states_.holder[node] == node; }
   void Rehash();

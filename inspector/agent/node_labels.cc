@@ -8,6 +8,10 @@ namespace inspector {
 using heap::NodeId;
 using heap::StringId;
 
+namespace {
+constexpr std::string_view kFrame = "frame";
+}  // namespace
+
 StringId NodeLabels::LabelOf(NodeId node) {
   const TypeInfo& type = types_[walk_.type(node)];
   const Layout& layout = *runtime_.layout;
@@ -23,6 +27,14 @@ StringId NodeLabels::LabelOf(NodeId node) {
     case TypeKind::kFrame: {
       const PyObject* code = CodeOfFrame(layout, object);
       return code == nullptr ? type.label : NamesOf(code).label;
+    }
+    case TypeKind::kGenerator: {
+      const PyObject* code = CodeOfGenerator(layout, object);
+      if (code == nullptr) return type.label;
+      heap::TextBuffer<2048> text;
+      text.Append(strings_.text(type.label));
+      text.Append(strings_.text(NamesOf(code).label).substr(kFrame.size()));
+      return strings_.Intern(text.text());
     }
     case TypeKind::kModule:
       return with_name("module ", ReadObject(object, kModuleName));
@@ -66,7 +78,7 @@ FunctionNames NodeLabels::Describe(const PyObject* code) {
   function.set_end(AppendText(layout, ReadObject(code, layout.code_qualname),
                               function.end(), function.limit()));
   heap::TextBuffer<2048> label;
-  label.Append("frame(").Append(BaseName(file.text())).Append(":");
+  label.Append(kFrame).Append("(").Append(BaseName(file.text())).Append(":");
   label.Append(function.text()).Append(")");
   return {strings_.Intern(label.text()),
           strings_.Intern(PortablePath(file.text())),

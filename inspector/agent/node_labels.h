@@ -24,8 +24,9 @@ class NodeLabels {
         namer_(runtime, walk, types, strings, memory),
         functions_(64, Function{}, memory) {}
 
-  /// The last part of the type's name; a frame's carries its function, modules
-  /// and classes are called by their own names.
+  /// The last part of the type's name. Those of frames, generators, coroutines
+  /// and asynchronous generators carry their function, "generator(dr.py:run)";
+  /// modules and classes are called by their own names.
   heap::StringId LabelOf(heap::NodeId node);
   FunctionNames NamesOf(const PyObject* code);
 

@@ -92,6 +92,15 @@ int LineOfTraceback(const Layout& layout, const PyObject* traceback) {
                 Read<int>(traceback, layout.traceback_instruction));
 }
 
+PyObject* CodeOfGenerator(const Layout& layout, const PyObject* generator) {
+  return CodeOf(layout, FrameOfGenerator(layout, generator));
+}
+
+int LineOfGenerator(const Layout& layout, const PyObject* generator) {
+  if (!HasFrame(layout, generator)) return -1;
+  return LineOfInterpreterFrame(layout, FrameOfGenerator(layout, generator));
+}
+
 std::string_view PortablePath(std::string_view filename) {
   for (std::string_view mark : {"site-packages/", "dist-packages/"}) {
     size_t at = filename.rfind(mark);

@@ -22,6 +22,25 @@ int LineOfFrame(const Layout& layout, const PyObject* frame);
 int LineOfInterpreterFrame(const Layout& layout, const char* iframe);
 int LineOfTraceback(const Layout& layout, const PyObject* traceback);
 
+/// The interpreter frame inside a generator, coroutine or asynchronous
+/// generator.
+inline const char* FrameOfGenerator(const Layout& layout,
+                                    const PyObject* generator) {
+  return reinterpret_cast<const char*>(generator) + layout.generator_iframe;
+}
+/// False once it has ended: what its frame held is gone then, but for the code,
+/// which it keeps until it goes itself (Objects/genobject.c: gi_code in 3.11,
+/// f_code or f_executable of its frame in 3.12+).
+inline bool HasFrame(const Layout& layout, const PyObject* generator) {
+  constexpr int8_t kCompleted = 1;  // FRAME_COMPLETED; before it, it has one.
+  return Read<int8_t>(generator, ptrdiff_t(layout.generator_state)) <
+         kCompleted;
+}
+/// The code of one, whether it waits, runs or has ended; may be null.
+PyObject* CodeOfGenerator(const Layout& layout, const PyObject* generator);
+/// The line at which it waits or runs; -1 if it has ended.
+int LineOfGenerator(const Layout& layout, const PyObject* generator);
+
 /// `co_filename` without what differs between installations: the part behind
 /// `site-packages/`, `dist-packages/` or `lib/python3.x/`.
 std::string_view PortablePath(std::string_view filename);

@@ -55,13 +55,8 @@ inline int64_t UsedSlots(const Layout& layout, const char* iframe) {
 template <typename Visit>
 void ForEachUncounted(const Layout& layout, const PyObject* generator,
                       Visit visit) {
-  constexpr int8_t kCompleted =
-      1;  // FRAME_COMPLETED; before it, it has a frame.
-  if (!layout.iframe_has_stack_pointer ||
-      Read<int8_t>(generator, ptrdiff_t(layout.generator_state)) >= kCompleted)
-    return;
-  const char* iframe =
-      reinterpret_cast<const char*>(generator) + layout.generator_iframe;
+  if (!layout.iframe_has_stack_pointer || !HasFrame(layout, generator)) return;
+  const char* iframe = FrameOfGenerator(layout, generator);
   auto visit_slot = [&](size_t offset) {
     FrameSlot slot = ReadSlot(iframe, ptrdiff_t(offset));
     if (slot.object != nullptr && !slot.counted) visit(slot.object);

@@ -155,7 +155,7 @@ void HeapWalk::Traverse(NodeId node) {
   PyObject* object = this->object(node);
   if (!sizes_.IsMeasured(node)) Measure(node);
   NativeReferences native = type.native;
-  bool is_generator = type.is_generator;
+  bool is_generator = type.kind == TypeKind::kGenerator;
   const Layout& layout = *runtime_.layout;
   if (native == NativeReferences::kDict &&
       IsInternedTable(EntriesOfDict(layout, object)))

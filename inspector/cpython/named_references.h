@@ -73,9 +73,7 @@ void ForEachNamedReference(const Runtime& runtime, const PyObject* object,
            CodeOfFrame(layout, object));
   } else if (type == runtime.type_generator || type == runtime.type_coroutine ||
              type == runtime.type_async_generator) {
-    const char* iframe =
-        reinterpret_cast<const char*>(object) + layout.generator_iframe;
-    locals(iframe, CodeOf(layout, iframe));
+    locals(FrameOfGenerator(layout, object), CodeOfGenerator(layout, object));
   } else if (type == runtime.type_traceback) {
     field(layout.traceback_next, ".tb_next");
     field(layout.traceback_frame, ".tb_frame");

@@ -329,12 +329,14 @@ class Verifier {
     runtime_.type_coroutine = type_of(1);
     runtime_.type_async_generator = type_of(2);
     PyObject* generator = PyTuple_GetItem(makers, 0);
-    const char* iframe =
-        reinterpret_cast<const char*>(generator) + layout_.generator_iframe;
-    return Check(
-               CodeOf(layout_, iframe) == Attribute(generator, "gi_code").get(),
-               "gi_iframe") &&
-           Check(Read<int8_t>(generator, layout_.generator_state) < 0,
+    PyRef frame = Attribute(generator, "gi_frame");
+    return Check(CodeOfGenerator(layout_, generator) ==
+                     Attribute(generator, "gi_code").get(),
+                 "gi_iframe") &&
+           Check(Read<int8_t>(generator, layout_.generator_state) < 0 &&
+                     LineOfGenerator(layout_, generator) ==
+                         Number(Attribute(frame, "f_lineno")) &&
+                     !HasFrame(layout_, PyTuple_GetItem(makers, 1)),
                  "gi_frame_state");
   }
 

@@ -103,11 +103,8 @@ uint64_t OwnSize(const Runtime& runtime, const PyObject* object,
   if (type == runtime.type_frame)
     return basic + 8 * FrameSlots(layout, CodeOfFrame(layout, object));
   if (type == runtime.type_generator || type == runtime.type_coroutine ||
-      type == runtime.type_async_generator) {
-    const char* iframe =
-        reinterpret_cast<const char*>(object) + layout.generator_iframe;
-    return basic + 8 * FrameSlots(layout, CodeOf(layout, iframe));
-  }
+      type == runtime.type_async_generator)
+    return basic + 8 * FrameSlots(layout, CodeOfGenerator(layout, object));
   int64_t item = Read<int64_t>(type, layout.type_item_size);
   if (item > 0) basic += item * std::abs(Read<int64_t>(object, kObjectSize));
   return basic;

@@ -73,9 +73,6 @@ TypeInfo TypeTable::Describe(PyObject* type) {
   info.native = NativeOf(type, info.kind);
   info.only_block_offset = OnlyBlockOffset(type);
   info.buffer_field = BufferField(flags);
-  info.is_generator = type == runtime_.type_generator ||
-                      type == runtime_.type_coroutine ||
-                      type == runtime_.type_async_generator;
   info.is_heap_type = (flags & kFlagHeapType) != 0;
   if ((flags & kFlagHaveGc) != 0)
     info.traverse = Read<traverseproc>(type, layout.type_traverse);
@@ -159,6 +156,9 @@ TypeKind TypeTable::KindOf(const PyObject* type) const {
   if (type == runtime_.type_traceback) return TypeKind::kTraceback;
   if (type == runtime_.type_function) return TypeKind::kFunction;
   if (type == runtime_.type_code) return TypeKind::kCode;
+  if (type == runtime_.type_generator || type == runtime_.type_coroutine ||
+      type == runtime_.type_async_generator)
+    return TypeKind::kGenerator;
   uint64_t flags = TypeFlags(runtime_, type);
   if ((flags & kFlagType) != 0) return TypeKind::kType;
   if ((flags & kFlagDict) != 0) return TypeKind::kDict;

@@ -17,6 +17,7 @@ enum class TypeKind : uint8_t {
   kTraceback,
   kDict,
   kCode,
+  kGenerator,  // Or coroutine, or asynchronous generator.
 };
 
 using TypeId = uint32_t;
@@ -35,7 +36,6 @@ struct TypeInfo {
   /// Units of 16 bytes before the object in its block, plus one, if its objects
   /// have no memory but that block; else 0.
   uint32_t only_block_offset = 0;
-  bool is_generator = false;  // Or coroutine, or asynchronous generator.
   bool is_heap_type = false;
   bool is_builtin = false;  // Of the interpreter itself, not of any program.
   bool watched = false;     // It, or a class that it inherits from.

@@ -78,8 +78,9 @@ enum class RecordedKind : uint8_t {
   kTraceback,
   kDict,
   kCode,
+  kGenerator,  // Or coroutine, or asynchronous generator.
 };
-inline constexpr uint32_t kRecordedKinds = 8;
+inline constexpr uint32_t kRecordedKinds = 9;
 
 // Flags of a type.
 inline constexpr uint32_t kTypeWatched = 1;
@@ -94,13 +95,13 @@ struct TypeRecord {
   uint32_t class_count;
 };
 
-/// What a node is called if not by its type: frames, tracebacks, modules and
-/// classes.
+/// What a node is called if not by its type: frames, generators, tracebacks,
+/// modules and classes.
 struct LabelRecord {
   NodeId node;
   StringId label;
   StringId function;  // Qualified name of the code; 0: none.
-  uint32_t line;      // 0: not known.
+  uint32_t line;      // 0: not known, or it has ended.
 };
 
 /// What holds a node from outside the graph.

@@ -1,6 +1,8 @@
 """Heap files of live processes."""
 
+import json
 import os
+import struct
 import subprocess
 
 import pytest
@@ -31,6 +33,38 @@ def test_planted_secrets_are_in_no_heap_file(python, agent_directory, tmp_path):
         assert secret.encode() not in found
         assert secret.encode("utf-16-le") not in found
         assert secret.encode("utf-32-le") not in found
+
+
+def labels_of(path):
+    """(label, function, line) of every labelled node, read as heap_file.md says."""
+    data = path.read_bytes()
+    table, count = struct.unpack_from("<QQ", data, len(data) - 32)
+    sections = {}
+    for at in range(table, table + 32 * count, 32):
+        kind, size, offset, elements = struct.unpack_from("<IIQQ", data, at)
+        sections[kind] = data[offset : offset + size * elements]
+    ends = [end for (end,) in struct.iter_unpack("<Q", sections[15])]
+    texts = [sections[16][a:b].decode() for a, b in zip([0, *ends], ends)]
+    for _, label, function, line in struct.iter_unpack("<4I", sections[13]):
+        yield texts[label], texts[function], line
+
+
+def test_generators_and_coroutines_have_function_and_line(
+    python, agent_directory, tmp_path
+):
+    path = tmp_path / "heap"
+    with running("function_cycles.py", python, agent_directory) as target:
+        ask("snapshot", target.pid, "--heap", path)
+        told = json.loads(target.tell("describe"))
+    expected = sorted(
+        ("%s(function_cycles.py:%s)" % (kind, function), function, line or 0)
+        for kind, function, line in told
+    )
+    assert len([one for one in expected if one[2] == 0]) == 3  # They have ended.
+    kinds = ("generator(", "coroutine(", "async_generator(")
+    functions = {one[1] for one in expected}
+    found = [one for one in labels_of(path) if one[0].startswith(kinds)]
+    assert sorted(one for one in found if one[1] in functions) == expected
 
 
 def test_a_heap_file_is_whole_or_not_there(any_python, agent_directory, tmp_path):

@@ -1,7 +1,10 @@
 """What a snapshot says of live processes, against what is known of them."""
 
+import collections
+import json
+
 import pytest
-from support.agent import running, wait_until
+from support.agent import PROGRAMS, ask, running, wait_until
 
 SIGNATURE = (
     "Broker → dict → ContentException → traceback → "
@@ -63,6 +66,87 @@ def test_an_object_on_three_cycles_shows_all_three(python, agent_directory):
         "Hub → Node → Hub": 1,
         "Hub → Node → Node → Hub": 1,
     }
+
+
+def test_cycles_through_generators_and_coroutines_name_function_and_line(
+    python, agent_directory
+):
+    with running("function_cycles.py", python, agent_directory) as target:
+        report = target.snapshot("Held")
+        told = [one for one in json.loads(target.tell("describe")) if one[2]]
+    lines = collections.Counter(map(tuple, told))
+    alive = collections.Counter((kind, function) for kind, function, _ in told)
+    assert set(alive.values()) == {6, 5, 4, 7} and len(lines) == 6
+    cycles = {
+        c["signature"]: c for c in report["cycles"] if c["signature"].startswith("Held")
+    }
+    assert len(cycles) == len(alive)
+    for (kind, function), count in alive.items():
+        label = "%s(function_cycles.py:%s)" % (kind, function)
+        box = "list → " if function == "second" else ""
+        cycle = cycles["Held → %s%s → Held" % (box, label)]
+        assert (cycle["count"], cycle["floating"]) == (count, count)
+        assert {
+            (kind, site["function"], site["line"]): site["count"] for site in cycle["sites"]
+        } == {key: n for key, n in lines.items() if key[:2] == (kind, function)}
+        assert {site["role"] for site in cycle["sites"]} == {"frame"}
+        assert cycle["sites"][0]["file"].endswith("function_cycles.py")
+
+
+def test_cycles_of_closures_are_told_apart_by_where_they_are_defined(
+    python, agent_directory
+):
+    text = (PROGRAMS / "function_cycles.py").read_text().splitlines()
+    with running("function_cycles.py", python, agent_directory) as target:
+        [cycle] = [
+            c
+            for c in target.snapshot()["cycles"]
+            if c["signature"] == "cell → function → tuple → cell"
+        ]
+    sites = {
+        (site["function"], site["line"], site["role"]): site["count"]
+        for site in cycle["sites"]
+        if site["file"].endswith("function_cycles.py")
+    }
+    assert sites == {
+        ("count.<locals>.again", 1 + text.index("    def again():"), "defined"): 8,
+        ("walk.<locals>.onward", 1 + text.index("    def onward():"), "defined"): 9,
+    }
+
+
+def test_what_coroutines_hold_is_counted_by_their_function(
+    python, agent_directory, tmp_path
+):
+    """In one set of tasks: no holder of one function is told for those of another."""
+    code = """
+import asyncio, threading
+class Job: pass
+started = threading.Semaphore(0)
+async def follow(job): await asyncio.sleep(1000)
+async def lead(job): await asyncio.sleep(1000)
+async def main():
+    tasks.update(asyncio.create_task(follow(Job())) for _ in range(20))
+    tasks.update(asyncio.create_task(lead(Job())) for _ in range(30))
+    asyncio.get_running_loop().call_later(0.01, started.release)
+    await asyncio.sleep(1000)
+tasks = set()
+threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+started.acquire()
+"""
+    with running("runs_code.py", python, agent_directory, (code,)) as target:
+        report = ask("snapshot", target.pid, "--watch", "Job", "--heap", tmp_path / "heap")
+    paths = ask("path", tmp_path / "heap", "Job")["paths"]
+    places = {
+        row["held_by"]: row["count"]
+        for row in report["heap"]["holders"]
+        if row["type"] == "__main__.Job"
+    }
+    start = "module __main__.tasks → set → Task → coroutine(<string>:"
+    assert places == {
+        start + "follow) local job → Job": 20,
+        start + "lead) local job → Job": 30,
+    }
+    assert places == {row["path"]: row["count"] for row in paths}
 
 
 def test_a_type_that_is_not_there_is_reported_as_zero(python, agent_directory):

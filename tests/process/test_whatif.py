@@ -130,6 +130,41 @@ def test_cuts_know_bases_attributes_and_functions(known):
     assert both["references"] == 20
 
 
+def test_cuts_know_the_functions_of_generators_and_coroutines(
+    python, agent_directory, tmp_path
+):
+    path = tmp_path / "heap"
+    with running("function_cycles.py", python, agent_directory) as target:
+        report = ask("snapshot", target.pid, "--watch", "Held", "--heap", path)
+    cycles = {cycle["signature"]: cycle["count"] for cycle in report["cycles"]}
+    of_function = {}
+    for cut, function, count in [
+        ("generator.local held@first", "first", 6),
+        ("Held.waiting@first", "first", 6),
+        ("generator.local held@second", "second", 5),
+        ("list[0]@second", "second", 5),
+        ("Held.box@second", "second", 5),  # On the way: no end of it is of second.
+        ("coroutine.local held@waits", "waits", 4),
+        ("Held.waiting@waits", "waits", 4),
+        ("async_generator.local held@streams", "streams", 7),
+    ]:
+        outcome = ask("whatif", path, "--cut", cut)
+        assert outcome["references"] == outcome["broken"] == count, cut
+        rows = {row["signature"]: row for row in outcome["signatures"]}
+        assert {s: row["count"] for s, row in rows.items()} == cycles
+        [broken] = [s for s, row in rows.items() if row["broken"]]
+        assert ":%s)" % function in broken, cut
+        freed = {row["type"]: row["count"] for row in outcome["freed"]["types"]}
+        assert freed["__main__.Held"] == count
+        of_function[function] = broken
+    assert len(set(of_function.values())) == 4
+    for cut in ("Held.waiting@second", "generator.local held@waits"):
+        done = tool("whatif", path, "--cut", cut)
+        assert done.returncode == 1 and "leave out @" in done.stderr
+    ranked = {row["cut"]: row["broken"] for row in ask("whatif", path)["ranking"]}
+    assert ranked["Held.waiting"] == 6 + 4 + 7
+
+
 def test_no_cut_breaks_more_than_the_first_ranked(python, agent_directory, tmp_path):
     path = tmp_path / "heap"
     broken = 0
