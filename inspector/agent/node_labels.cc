@@ -31,10 +31,14 @@ StringId NodeLabels::LabelOf(NodeId node) {
     case TypeKind::kGenerator: {
       const PyObject* code = CodeOfGenerator(layout, object);
       if (code == nullptr) return type.label;
-      heap::TextBuffer<2048> text;
-      text.Append(strings_.text(type.label));
-      text.Append(strings_.text(NamesOf(code).label).substr(kFrame.size()));
-      return strings_.Intern(text.text());
+      FunctionNames& names = NamesIn(code);
+      if (names.generator_label == 0) {
+        heap::TextBuffer<2048> text;
+        text.Append(strings_.text(type.label));
+        text.Append(strings_.text(names.label).substr(kFrame.size()));
+        names.generator_label = strings_.Intern(text.text());
+      }
+      return names.generator_label;
     }
     case TypeKind::kModule:
       return with_name("module ", ReadObject(object, kModuleName));
@@ -46,7 +50,7 @@ StringId NodeLabels::LabelOf(NodeId node) {
   }
 }
 
-FunctionNames NodeLabels::NamesOf(const PyObject* code) {
+FunctionNames& NodeLabels::NamesIn(const PyObject* code) {
   size_t mask = functions_.size() - 1;
   size_t at = (reinterpret_cast<uintptr_t>(code) >> 4) & mask;
   for (; functions_[at].code != nullptr; at = (at + 1) & mask)
@@ -63,7 +67,7 @@ FunctionNames NodeLabels::NamesOf(const PyObject* code) {
     }
     functions_.swap(larger);
     --function_count_;
-    return NamesOf(code);
+    return NamesIn(code);
   }
   functions_[at] = {code, Describe(code)};
   return functions_[at].names;
@@ -80,7 +84,7 @@ FunctionNames NodeLabels::Describe(const PyObject* code) {
   heap::TextBuffer<2048> label;
   label.Append(kFrame).Append("(").Append(BaseName(file.text())).Append(":");
   label.Append(function.text()).Append(")");
-  return {strings_.Intern(label.text()),
+  return {strings_.Intern(label.text()), 0,
           strings_.Intern(PortablePath(file.text())),
           strings_.Intern(function.text())};
 }

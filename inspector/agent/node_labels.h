@@ -7,7 +7,10 @@ namespace inspector {
 /// A function as signatures and sites name it.
 struct FunctionNames {
   heap::StringId label = 0;  // frame(dr.py:run_components)
-  heap::StringId file = 0;   // insights/core/dr.py
+  /// coroutine(dr.py:run), once it was asked for: all that one code makes are
+  /// of one kind, by its flags (Objects/genobject.c: _Py_MakeCoro).
+  heap::StringId generator_label = 0;
+  heap::StringId file = 0;  // insights/core/dr.py
   heap::StringId function = 0;
 };
 
@@ -28,7 +31,7 @@ class NodeLabels {
   /// and asynchronous generators carry their function, "generator(dr.py:run)";
   /// modules and classes are called by their own names.
   heap::StringId LabelOf(heap::NodeId node);
-  FunctionNames NamesOf(const PyObject* code);
+  FunctionNames NamesOf(const PyObject* code) { return NamesIn(code); }
 
   /// The path as text: "A → dict → B". A dict that is the attribute dict of
   /// the node before it is left out, so that instances with and without one
@@ -44,6 +47,8 @@ class NodeLabels {
     const PyObject* code = nullptr;
     FunctionNames names;
   };
+  /// Where they are kept, until the next function is described.
+  FunctionNames& NamesIn(const PyObject* code);
   FunctionNames Describe(const PyObject* code);
 
   const Runtime& runtime_;
