@@ -27,10 +27,10 @@ struct HolderGroup {
 /// The paths that give the states form a forest. A node belongs to the group of
 /// its holder, of its own type, and, if it holds much and its holder has a name
 /// for it, of that name: a registry is told apart from its neighbour, its
-/// entries are not told apart. Generators and coroutines stay apart by their
-/// functions. What repeats on the way down (a linked list, a
-/// tree) stays in the group where it came first. O(nodes), and for each node
-/// that holds much O(references of its holder).
+/// entries are not told apart, but generators and coroutines by their
+/// functions. What repeats on the way down (a linked list, a tree) stays in the
+/// group where it came first. O(nodes), and for each node that holds much
+/// O(references of its holder).
 class HolderGroups {
  public:
   HolderGroups(const Runtime& runtime, const HeapWalk& walk,
