@@ -77,7 +77,12 @@ std::string WriteHeap(const std::string& target,
   std::string written = special ? path : path + ".part";
   int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
   UniqueFd fd(open(written.c_str(), flags | O_CLOEXEC, 0600));
-  if (!fd) throw Error(fmt::format("{}: {}", path, std::strerror(errno)));
+  if (!fd)
+    throw Error(
+        fmt::format("--heap {}: cannot be written: {}; name a file in a folder "
+                    "that you may "
+                    "write to",
+                    path, std::strerror(errno)));
   TemporaryFile file(special ? "" : written);
   std::string report;
   try {
@@ -98,7 +103,7 @@ RecordedHeap HeapOf(const std::string& target_or_file,
   bool is_pid =
       !target_or_file.empty() &&
       target_or_file.find_first_not_of("0123456789") == std::string::npos;
-  if (!is_pid && !fs::exists(target_or_file, ignored))
+  if (!is_pid && !fs::is_socket(target_or_file, ignored))
     throw Error(fmt::format(
         "{}: neither a heap file, nor a pid, nor the path of a socket; make a "
         "file with `cyclescope snapshot PID --heap FILE`",

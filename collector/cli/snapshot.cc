@@ -68,7 +68,9 @@ std::string TakeReport(const SnapshotOptions& options) {
                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!ids) {
       throw Error(
-          fmt::format("--ids {}: {}", options.ids, std::strerror(errno)));
+          fmt::format("--ids {}: cannot be written: {}; name a file in a "
+                      "folder that you may write to",
+                      options.ids, std::strerror(errno)));
     }
     request.ids_fd = ids.get();
   }

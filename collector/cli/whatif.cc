@@ -100,7 +100,10 @@ void WriteIds(const RecordedHeap& heap, const std::vector<heap::NodeId>& nodes,
          << heap.StateOf(node) << "\n";
   file.close();
   if (!file)
-    throw Error(fmt::format("--ids {}: {}", path, std::strerror(errno)));
+    throw Error(
+        fmt::format("--ids {}: cannot be written: {}; name a file in a folder "
+                    "that you may write to",
+                    path, std::strerror(errno)));
 }
 
 void Run(const WhatIfOptions& options) {

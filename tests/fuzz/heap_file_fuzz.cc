@@ -18,21 +18,34 @@ void TellOfAny(std::span<const char> bytes) {
   std::string problem;
   auto file = heap::HeapFile::Parse(bytes, problem);
   if (!file) std::abort();
-  try {
+  // A sentence is an answer: there is no such object, or the report is none.
+  auto tell = [](auto verb) {
+    try {
+      verb();
+    } catch (const collector::Error&) {
+    }
+  };
+  tell([&] {
     collector::RecordedHeap heap(std::move(*file), "any");
-    collector::RecordedPaths paths(heap);
-    for (heap::NodeId node = 0; node < heap.node_count(); ++node)
-      paths.Text(node, collector::PathStyle::kExact);
-    nlohmann::json report = heap.report();
-    collector::AddRetained(report, heap, 5);
-    collector::Largest(heap, 5);
+    tell([&] {
+      collector::RecordedPaths paths(heap);
+      for (heap::NodeId node = 0; node < heap.node_count(); ++node)
+        paths.Text(node, collector::PathStyle::kExact);
+    });
+    tell([&] {
+      nlohmann::json report = heap.report();
+      collector::AddRetained(report, heap, 5);
+    });
+    tell([&] { collector::Largest(heap, 5); });
+    tell([&] { collector::Paths(heap, "Broker"); });
     collector::WhatIf what_if(heap);
-    what_if.Rank(2);
-    collector::Paths(heap, "Broker");
-    what_if.Without({collector::Cut::Parse("BaseException.__traceback__@run")});
-  } catch (const collector::Error&) {
-    // A sentence: there is no such object, or the report is none.
-  }
+    tell([&] { what_if.Rank(2); });
+    tell([&] {
+      what_if.Without(
+          {collector::Cut::Parse("BaseException.__traceback__@run")});
+    });
+    tell([&] { what_if.Without({collector::Cut::Parse("Broker.frame")}); });
+  });
 }
 
 }  // namespace
