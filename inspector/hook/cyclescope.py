@@ -72,13 +72,15 @@ def _inspector():
         return found
     # Those that cannot load the compiled part; it refuses others in the same
     # words (runtime.cc, FindRuntime).
-    name = sys.implementation.name.replace("cpython", "CPython")
+    # (In words that Python 2 reads, too.)
+    name = getattr(sys, "implementation", None)
+    name = "CPython" if name is None else name.name.replace("cpython", "CPython")
     free_threaded = "t" in getattr(sys, "abiflags", "")
     if name != "CPython" or sys.version_info < (3, 11) or free_threaded:
         raise RuntimeError(
             "%s %d.%d.%d%s is not supported; release builds of CPython 3.11, "
             "3.12, 3.13 and 3.14 (3.14.5 and later) with the GIL are"
-            % (name, *sys.version_info[:3], " without the GIL" * free_threaded)
+            % ((name,) + sys.version_info[:3] + (" without the GIL" * free_threaded,))
         )
     try:
         return _load()

@@ -87,8 +87,4 @@ def of_other_suites():
 
 
 def unsupported():
-    return [
-        python
-        for python in found()
-        if not python.is_supported and python.version[0] >= 3
-    ]
+    return [python for python in found() if not python.is_supported]
