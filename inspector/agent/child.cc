@@ -212,23 +212,6 @@ int64_t PrivateBytes() {
   return bytes;
 }
 
-/// What RLIMIT_AS leaves of address space, in bytes.
-uint64_t FreeAddressSpace() {
-  struct rlimit limit = {};
-  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
-    return ~uint64_t{0};
-  int descriptor = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return limit.rlim_cur;
-  char text[64];
-  ssize_t size = read(descriptor, text, sizeof text);
-  close(descriptor);
-  uint64_t pages = 0;
-  for (ssize_t i = 0; i < size && text[i] >= '0' && text[i] <= '9'; ++i)
-    pages = pages * 10 + static_cast<uint64_t>(text[i] - '0');
-  uint64_t used = pages * static_cast<uint64_t>(getpagesize());
-  return limit.rlim_cur - std::min<uint64_t>(used, limit.rlim_cur);
-}
-
 [[noreturn]] void ChildMain(const Runtime& runtime,
                             const HeapQuestion& question, Shared* shared,
                             pid_t parent, uint64_t memory_limit,
@@ -248,7 +231,7 @@ uint64_t FreeAddressSpace() {
     shared->pools = allocator.Count(residence);
   }
   heap::Arena arena(memory_limit, OnExhausted,
-                    /*large_pages=*/!memory_is_short, FreeAddressSpace());
+                    /*large_pages=*/!memory_is_short, question.address_space);
   child_arena = &arena;
   HeapReport report(runtime, question, arena);
   child_report = &report;
@@ -446,6 +429,10 @@ ChildSnapshot TakeChildSnapshot(const Runtime& runtime,
     SleepUs(std::min<int64_t>(wait, 10'000));
   int64_t waited_ms = (MonotonicMicroseconds() - asked) / 1000;
   snapshot.memory = ReadProcessMemory();
+  if (snapshot.memory.address_space_limit)
+    question.address_space = static_cast<uint64_t>(
+        std::max<int64_t>(0, *snapshot.memory.address_space_limit -
+                                 snapshot.memory.address_space.value_or(0)));
   snapshot.cgroup = ReadCgroup();
   guard.Begin(snapshot.memory.anon.value_or(0));
   // As late as possible, so that all figures are of one moment, and after what

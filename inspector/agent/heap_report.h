@@ -28,6 +28,7 @@ struct HeapQuestion {
   std::span<const AddressRange> modules;  // See ListModuleData.
   std::span<const SkippedType> skip;
   PastCollections past;
+  uint64_t address_space = ~uint64_t{0};  // Free for the child, in bytes.
 };
 
 /// How long the parts of a report took, in microseconds.

@@ -1,7 +1,5 @@
 #include "inspector/agent/memory_trigger.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 
 #include "inspector/agent/process_facts.h"
@@ -20,11 +18,9 @@ std::optional<LimitedMemory> ReadLimitedMemory() {
   if (cgroup && cgroup->usage && cgroup->limit && *cgroup->limit > 0)
     return LimitedMemory{*cgroup->usage - cgroup->reclaimable.value_or(0),
                          *cgroup->limit};
-  struct rlimit address_space = {};
-  std::optional<int64_t> size = ReadProcessMemory().address_space;
-  if (getrlimit(RLIMIT_AS, &address_space) == 0 && size &&
-      address_space.rlim_cur != RLIM_INFINITY && address_space.rlim_cur > 0)
-    return LimitedMemory{*size, static_cast<int64_t>(address_space.rlim_cur)};
+  ProcessMemory memory = ReadProcessMemory();
+  if (memory.address_space && memory.address_space_limit.value_or(0) > 0)
+    return LimitedMemory{*memory.address_space, *memory.address_space_limit};
   return std::nullopt;
 }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -43,6 +44,9 @@ ProcessMemory ReadProcessMemory() {
   memory.shared = KibibytesAfter(status, "RssShmem:");
   memory.swap = KibibytesAfter(status, "VmSwap:");
   memory.address_space = KibibytesAfter(status, "VmSize:");
+  struct rlimit limit = {};
+  if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    memory.address_space_limit = static_cast<int64_t>(limit.rlim_cur);
   memory.threads = NumberAfter(status, "Threads:");
   return memory;
 }

@@ -18,6 +18,7 @@ struct ProcessMemory {
   std::optional<int64_t> shared;
   std::optional<int64_t> swap;
   std::optional<int64_t> address_space;
+  std::optional<int64_t> address_space_limit;  // RLIMIT_AS, if there is one.
   std::optional<int64_t> threads;
 };
 ProcessMemory ReadProcessMemory();

@@ -27,7 +27,7 @@ class Arena : public std::pmr::memory_resource {
         large_pages_(large_pages),
         share_bytes_(
             static_cast<size_t>(std::min(address_space, kMostAddressSpace) /
-                                kShares / kPagesAtOnce * kPagesAtOnce)) {}
+                                kShares / kStepBytes * kStepBytes)) {}
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() override = default;  // Mappings end with the process.
@@ -40,6 +40,8 @@ class Arena : public std::pmr::memory_resource {
   uint64_t peak_bytes() const { return peak_bytes_; }
 
   static constexpr size_t kLargePageBytes = size_t{1} << 21;
+  /// By which a column grows while it is small; its capacity is a multiple.
+  static constexpr size_t kStepBytes = size_t{1} << 16;
   bool large_pages() const { return large_pages_; }
   /// Whether it was exhausted by its limit, not by the kernel.
   bool limit_reached() const { return used_bytes_ > limit_bytes_; }
@@ -79,7 +81,6 @@ class Arena : public std::pmr::memory_resource {
   // each is more than 2^29 nodes and 2^32 edges need.
   static constexpr uint64_t kShares = 64;
   static constexpr uint64_t kMostAddressSpace = kShares << 30;
-  static constexpr uint64_t kPagesAtOnce = 1 << 16;
 
   void Count(uint64_t bytes);
 
@@ -127,12 +128,11 @@ class Column {
   const T& operator[](size_t index) const { return begin_[index]; }
 
  private:
-  static constexpr size_t kStepBytes = size_t{1} << 16;  // Also its capacity's.
   static constexpr size_t kLargeBytes = size_t{1} << 22;
   void Grow() {
     size_t bytes = charged_ * sizeof(T);
     bool is_large = bytes >= kLargeBytes && arena_.large_pages();
-    size_t step = is_large ? Arena::kLargePageBytes : kStepBytes;
+    size_t step = is_large ? Arena::kLargePageBytes : Arena::kStepBytes;
     if (charged_ + step / sizeof(T) > capacity_) arena_.Exhaust();
     if (is_large && bytes == kLargeBytes)
       Arena::AskForLargePages(begin_ + charged_,
