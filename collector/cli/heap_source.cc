@@ -77,12 +77,7 @@ std::string WriteHeap(const std::string& target,
   std::string written = special ? path : path + ".part";
   int flags = special ? O_WRONLY : O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW;
   UniqueFd fd(open(written.c_str(), flags | O_CLOEXEC, 0600));
-  if (!fd)
-    throw Error(
-        fmt::format("--heap {}: cannot be written: {}; name a file in a folder "
-                    "that you may "
-                    "write to",
-                    path, std::strerror(errno)));
+  if (!fd) throw CannotBeWritten("--heap", path);
   TemporaryFile file(special ? "" : written);
   std::string report;
   try {

@@ -1,8 +1,14 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <string>
+
+#include "collector/error.h"
 
 namespace collector {
 
@@ -24,6 +30,14 @@ inline CLI::Validator Positive() {
 inline CLI::Option* Repeatable(CLI::Option* option) {
   return option->expected(1)->multi_option_policy(
       CLI::MultiOptionPolicy::TakeAll);
+}
+
+/// `option` names a file that could not be opened for writing; errno says why.
+inline Error CannotBeWritten(const char* option, const std::string& path) {
+  return Error(fmt::format(
+      "{} {}: cannot be written: {}; name a file in a folder that you may "
+      "write to",
+      option, path, std::strerror(errno)));
 }
 
 }  // namespace collector

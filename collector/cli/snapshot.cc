@@ -2,9 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
 #include <optional>
 
@@ -67,10 +65,7 @@ std::string TakeReport(const SnapshotOptions& options) {
     ids = UniqueFd(open(options.ids.c_str(),
                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!ids) {
-      throw Error(
-          fmt::format("--ids {}: cannot be written: {}; name a file in a "
-                      "folder that you may write to",
-                      options.ids, std::strerror(errno)));
+      throw CannotBeWritten("--ids", options.ids);
     }
     request.ids_fd = ids.get();
   }

@@ -136,24 +136,22 @@ std::string RenderHead(const json& report) {
   const json& process = At(report, "process");
   const json& taken = At(report, "taken");
   const json& heap = At(report, "heap");
-  return fmt::format(
-             "process {} · Python {} · {}\n"
-             "taken {} · pause {} (waited {} for the interpreter) · child {} "
-             "ms, "
-             "at most {} of its own, {} copied\n"
-             "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
-             Text(At(process, "pid")), Text(At(process, "python")),
-             Text(At(process, "executable")), Text(At(taken, "at")),
-             FormatMicroseconds(At(taken, "pause_us")),
-             FormatMicroseconds(At(taken, "gil_wait_us")),
-             FormatCount(At(taken, "child_ms")),
-             FormatBytes(At(taken, "child_peak_bytes")),
-             FormatBytes(At(taken, "cow_bytes")),
-             FormatCount(At(heap, "objects")), FormatBytes(At(heap, "bytes")),
-             FormatCount(At(heap, "tracked")),
-             FormatCount(At(heap, "floating_objects")),
-             FormatBytes(At(heap, "floating_bytes"))) +
-         RenderFrozenGarbage(heap);
+  std::string head = fmt::format(
+      "process {} · Python {} · {}\n"
+      "taken {} · pause {} (waited {} for the interpreter) · child {} ms, "
+      "at most {} of its own, {} copied\n"
+      "heap {} objects, {}; {} tracked, of which floating {} with {}\n",
+      Text(At(process, "pid")), Text(At(process, "python")),
+      Text(At(process, "executable")), Text(At(taken, "at")),
+      FormatMicroseconds(At(taken, "pause_us")),
+      FormatMicroseconds(At(taken, "gil_wait_us")),
+      FormatCount(At(taken, "child_ms")),
+      FormatBytes(At(taken, "child_peak_bytes")),
+      FormatBytes(At(taken, "cow_bytes")), FormatCount(At(heap, "objects")),
+      FormatBytes(At(heap, "bytes")), FormatCount(At(heap, "tracked")),
+      FormatCount(At(heap, "floating_objects")),
+      FormatBytes(At(heap, "floating_bytes")));
+  return head + RenderFrozenGarbage(heap);
 }
 
 std::string RenderLargest(const json& largest, size_t top) {

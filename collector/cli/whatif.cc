@@ -1,8 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 
 #include "collector/cli/heap_source.h"
@@ -99,11 +97,7 @@ void WriteIds(const RecordedHeap& heap, const std::vector<heap::NodeId>& nodes,
          << heap.file().text(heap.file().type(node).name) << " "
          << heap.StateOf(node) << "\n";
   file.close();
-  if (!file)
-    throw Error(
-        fmt::format("--ids {}: cannot be written: {}; name a file in a folder "
-                    "that you may write to",
-                    path, std::strerror(errno)));
+  if (!file) throw CannotBeWritten("--ids", path);
 }
 
 void Run(const WhatIfOptions& options) {

@@ -5,8 +5,7 @@ import random
 import resource
 
 import pytest
-
-from support.agent import running
+from support.agent import running, started_by
 from support.cgroup import memory_group
 
 PROGRAM = "executes_lines.py"
@@ -116,14 +115,10 @@ def test_snapshots_one_after_the_other_leave_the_service_its_time(
         assert after["taken"]["guard"]["since_last_ms"] + 1 >= min(wanted, 2000)
 
 
-def under_address_space(kibibytes):
-    return ["/bin/sh", "-c", 'ulimit -v %d; exec "$0" "$@"' % kibibytes]
-
-
 @pytest.mark.parametrize("mebibytes", [800, 8192, 204_800])
 def test_a_limit_of_address_space_is_no_obstacle(python, agent_directory, mebibytes):
     code = "keep = [[i] for i in range(100_000)]"
-    enter = under_address_space(mebibytes << 10)
+    enter = started_by("ulimit -v %d" % (mebibytes << 10))
     with running(PROGRAM, python, agent_directory, (code,), prefix=enter) as target:
         assert target.snapshot()["heap"]["objects"] > 100_000
 
@@ -132,7 +127,7 @@ def test_too_little_address_space_is_said_and_not_held_against_the_service(
     python, agent_directory
 ):
     """What the kernel did not give is not what the next child will need."""
-    enter = under_address_space(2 << 20)
+    enter = started_by("ulimit -v %d" % (2 << 20))
     with running(PROGRAM, python, agent_directory, ("pass",), prefix=enter) as target:
         before = target.snapshot()["taken"]["guard"]["own_estimate"]
         used = int(open("/proc/%d/statm" % target.pid).read().split()[0]) * 4096

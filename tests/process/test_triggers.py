@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from support.agent import PROGRAMS, environment, running, wait_until
+from support.agent import PROGRAMS, environment, running, started_by, wait_until
 
 PROGRAM = "runs_code.py"
 MEMORY_CGROUPS = pathlib.Path("/sys/fs/cgroup/memory")
@@ -339,7 +339,7 @@ def test_a_share_of_the_memory_limit_gives_one_report_a_crossing(
     python, agent_directory
 ):
     with memory_cgroup(400) as group:
-        enter = ["/bin/sh", "-c", 'echo $$ > %s/cgroup.procs; exec "$0" "$@"' % group]
+        enter = started_by("echo $$ > %s/cgroup.procs" % group)
         with running(
             PROGRAM,
             python,
@@ -391,7 +391,7 @@ def ready():
 ready()
 sys.exit()
 """ % group
-        enter = ["/bin/sh", "-c", 'echo $$ > %s/cgroup.procs; exec "$0" "$@"' % group]
+        enter = started_by("echo $$ > %s/cgroup.procs" % group)
         with running(
             PROGRAM, python, agent_directory, (code,), prefix=enter, CYCLESCOPE_AT="50%"
         ) as target:
@@ -436,7 +436,7 @@ def ready():
 ready()
 sys.exit()
 """
-    enter = ["/bin/sh", "-c", 'ulimit -v 33554432; exec "$0" "$@"']
+    enter = started_by("ulimit -v 33554432")
     with running(
         PROGRAM, python, agent_directory, (code,), prefix=enter, CYCLESCOPE_AT="75%"
     ) as target:

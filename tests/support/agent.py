@@ -44,6 +44,11 @@ def ask(*arguments):
     return json.loads(done.stdout)
 
 
+def started_by(command):
+    """A prefix that has the shell do `command` first, then becomes the program."""
+    return ["/bin/sh", "-c", command + '; exec "$0" "$@"']
+
+
 class Target:
     """A fixture program: it says `ready`, answers line by line, ends with stdin."""
 
