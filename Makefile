@@ -8,7 +8,8 @@ PACKAGES := \
     libspdlog-dev libcurl4-openssl-dev libarchive-dev libunwind-dev \
     libgtest-dev libgmock-dev python3-dev \
     python3 python3-venv patch file tar gzip procps
-TEST_PACKAGES := $(PACKAGES) binutils chromium mmdebstrap patchelf
+TEST_PACKAGES := $(PACKAGES) binutils chromium mmdebstrap patchelf \
+    podman runc conmon netavark aardvark-dns iptables catatonit
 BENCH_PACKAGES := $(PACKAGES) libbenchmark-dev util-linux
 FORMAT_PACKAGES := $(PACKAGES) clang-format clang-tidy
 

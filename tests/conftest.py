@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from support import pythons  # noqa: E402
+from support import containers, pythons  # noqa: E402
 
 
 def pytest_generate_tests(metafunc):
@@ -38,3 +38,17 @@ def agent_directory(tmp_path):
     directory = tempfile.mkdtemp(prefix="cs-")
     yield pathlib.Path(directory)
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def podman():
+    """Containers can be started; CONTAINERS_CONF is set for them."""
+    with containers.use():
+        yield containers
+
+
+@pytest.fixture(scope="session")
+def podman_socket(podman):
+    """The path of a socket that podman's API answers on."""
+    with containers.api_socket() as path:
+        yield path
