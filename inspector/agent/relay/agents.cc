@@ -1,0 +1,134 @@
+#include "inspector/agent/relay/agents.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace relay {
+
+namespace {
+
+std::string ReadFile(const std::string& path) {
+  std::string text;
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char bytes[4096];
+  for (ssize_t got; (got = read(fd, bytes, sizeof bytes)) > 0;)
+    text.append(bytes, static_cast<size_t>(got));
+  close(fd);
+  return text;
+}
+
+std::vector<std::string> Entries(const std::string& folder) {
+  std::vector<std::string> names;
+  DIR* directory = opendir(folder.c_str());
+  if (directory == nullptr) return names;
+  while (const dirent* entry = readdir(directory))
+    names.emplace_back(entry->d_name);
+  closedir(directory);
+  return names;
+}
+
+void Add(std::vector<std::string>& folders, const std::string& folder) {
+  if (folder.empty() || folder[0] != '/') return;
+  if (std::find(folders.begin(), folders.end(), folder) == folders.end())
+    folders.push_back(folder);
+}
+
+/// The service may have set it in a start-up script, which what is started
+/// beside it does not inherit.
+std::vector<std::string> Folders() {
+  std::vector<std::string> folders;
+  constexpr char kVariable[] = "CYCLESCOPE_DIR";
+  if (const char* own = getenv(kVariable)) Add(folders, own);
+  std::string prefix = std::string(kVariable) + "=";
+  for (const std::string& name : Entries("/proc")) {
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::string block = '\0' + ReadFile("/proc/" + name + "/environ");
+    size_t found = block.find('\0' + prefix);
+    if (found == std::string::npos) continue;
+    Add(folders, block.c_str() + found + 1 + prefix.size());
+  }
+  for (const char* usual : {"/run", "/tmp", "/dev/shm"}) Add(folders, usual);
+  return folders;
+}
+
+/// The number in `cyclescope-7.sock`; 0 if the name is another one.
+int PidOf(const std::string& name) {
+  int pid = 0;
+  int length = 0;
+  if (std::sscanf(name.c_str(), "cyclescope-%9d.sock%n", &pid, &length) != 1 ||
+      static_cast<size_t>(length) != name.size())
+    return 0;
+  return pid;
+}
+
+}  // namespace
+
+int ConnectTo(const std::string& path, int pid) {
+  // By the open entry itself: what is checked is what is connected to.
+  int entry = open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (entry < 0) return -1;
+  struct stat status = {};
+  int fd = -1;
+  if (fstat(entry, &status) == 0 && S_ISSOCK(status.st_mode))
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd >= 0) {
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d",
+                  entry);
+    ucred peer = {};
+    socklen_t size = sizeof peer;
+    bool good = connect(fd, reinterpret_cast<sockaddr*>(&address),
+                        sizeof address) == 0 &&
+                getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+                peer.pid == pid && (geteuid() == 0 || peer.uid == geteuid());
+    if (!good) {
+      close(fd);
+      fd = -1;
+    }
+  }
+  close(entry);
+  return fd;
+}
+
+std::vector<Agent> FindAgents(int* others) {
+  std::vector<Agent> agents;
+  *others = 0;
+  for (const std::string& folder : Folders()) {
+    for (const std::string& name : Entries(folder)) {
+      int pid = PidOf(name);
+      if (pid == 0) continue;
+      std::string path = folder + "/" + name;
+      int fd = ConnectTo(path, pid);
+      if (fd < 0) {
+        ++*others;
+        continue;
+      }
+      close(fd);
+      std::string comm = ReadFile("/proc/" + std::to_string(pid) + "/comm");
+      if (!comm.empty() && comm.back() == '\n') comm.pop_back();
+      agents.push_back({pid, comm, path});
+    }
+  }
+  std::sort(agents.begin(), agents.end(),
+            [](const Agent& a, const Agent& b) { return a.pid < b.pid; });
+  // Two folders may be one.
+  agents.erase(std::unique(agents.begin(), agents.end(),
+                           [](const Agent& a, const Agent& b) {
+                             return a.pid == b.pid;
+                           }),
+               agents.end());
+  return agents;
+}
+
+}  // namespace relay

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace relay {
+
+/// An agent that answers in this container, for this user.
+struct Agent {
+  int pid = 0;       // As this process sees it.
+  std::string name;  // The process's, from /proc/PID/comm.
+  std::string socket;
+};
+
+/// All agents that this user may talk to, by pid: sockets in CYCLESCOPE_DIR of
+/// this process or of any whose environment may be read, else in /run, /tmp and
+/// /dev/shm. What is stale, no socket, or answered by another process than its
+/// name says is left out and counted in `others`.
+std::vector<Agent> FindAgents(int* others);
+
+/// A connection to a socket, checked: a socket itself, not a link to one;
+/// answered by `pid`, which runs as us, or we are root. -1 if it is not.
+int ConnectTo(const std::string& path, int pid);
+
+}  // namespace relay
