@@ -11,6 +11,12 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Nothing came in time; it may come later.
+class NoAnswerInTime : public Error {
+ public:
+  using Error::Error;
+};
+
 /// A command line that asks for something that cannot be: exit code 2.
 class UsageError : public Error {
  public:

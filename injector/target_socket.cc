@@ -1,14 +1,22 @@
 #include "injector/target_socket.h"
 
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <optional>
 #include <sstream>
 #include <string>
-#include <vector>
+#include <thread>
 
 #include "injector/environment.h"
 
@@ -38,7 +46,7 @@ fs::path ProcPath(pid_t pid, const char* name) {
               "root");
 }
 
-/// The whole file; empty if the process is gone or its file closed to us.
+/// The whole file; none if the process is gone or its file closed to us.
 std::optional<std::string> ReadFile(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return std::nullopt;
@@ -47,15 +55,15 @@ std::optional<std::string> ReadFile(const fs::path& path) {
   return text.str();
 }
 
-/// The last number of the NSpid line: the pid that the process itself sees.
-int PidInNamespace(pid_t pid, const std::string& status) {
-  size_t line = status.find("\nNSpid:");
-  if (line == std::string::npos) return pid;
-  std::istringstream numbers(
-      status.substr(line + 7, status.find('\n', line + 1) - line - 7));
-  int last = pid;
-  for (int number = 0; numbers >> number;) last = number;
-  return last;
+/// The numbers behind `name` in /proc/PID/status.
+std::vector<long> Numbers(const std::string& status, const std::string& name) {
+  std::vector<long> numbers;
+  size_t line = status.find("\n" + name + ":");
+  if (line == std::string::npos) return numbers;
+  line += name.size() + 2;
+  std::istringstream words(status.substr(line, status.find('\n', line) - line));
+  for (long number = 0; words >> number;) numbers.push_back(number);
+  return numbers;
 }
 
 /// The value of a variable in a NUL-separated environment block.
@@ -79,6 +87,61 @@ bool IsPython(pid_t pid, const std::string& executable) {
   std::string maps = ReadFile(ProcPath(pid, "maps")).value_or("");
   return maps.find("libpython") != std::string::npos ||
          maps.find("_cyclescope.abi3.so") != std::string::npos;
+}
+
+/// The entry `path` as the process finds it whose root (or working directory)
+/// is `root`; a link that leads out of there leads back in. -1 and errno if
+/// there is none.
+UniqueFd OpenInside(const fs::path& root, const std::string& path) {
+  UniqueFd folder(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) return folder;
+  open_how how = {};
+  how.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  UniqueFd entry(static_cast<int>(
+      syscall(SYS_openat2, folder.get(), path.c_str(), &how, sizeof how)));
+  if (entry || errno != ENOSYS) return entry;
+  // Linux before 5.6: step by step, and no links at all.
+  for (const fs::path& part : fs::path(path).relative_path()) {
+    UniqueFd next(
+        openat(folder.get(), part.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    if (!next) return next;
+    folder = std::move(next);
+  }
+  return folder;
+}
+
+bool IsSocket(const UniqueFd& entry) {
+  struct stat status = {};
+  return fstat(entry.get(), &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+/// errno of connect(), 0 if it worked. By the open entry, whose path may be
+/// longer than an address, or replaced meanwhile.
+int ConnectByEntry(int socket, int entry) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d",
+                entry);
+  return connect(socket, reinterpret_cast<sockaddr*>(&address),
+                 sizeof address) == 0
+             ? 0
+             : errno;
+}
+
+/// The same as another user: the calls below change the calling thread alone.
+int ConnectAs(uid_t uid, gid_t gid, int socket, int entry) {
+  int failure = 0;
+  std::thread([&] {
+    constexpr auto kKeep = static_cast<uid_t>(-1);
+    if (syscall(SYS_setresgid, kKeep, gid, kKeep) != 0 ||
+        syscall(SYS_setresuid, kKeep, uid, kKeep) != 0)
+      failure = errno;
+    else
+      failure = ConnectByEntry(socket, entry);
+  }).join();
+  prctl(PR_SET_DUMPABLE, 1);  // The change of user took it away.
+  return failure;
 }
 
 }  // namespace
@@ -108,23 +171,122 @@ TargetSocket FindSocket(pid_t pid) {
       own && !own->empty()) {
     folders = {*own};
   }
-  std::string file =
-      "cyclescope-" + std::to_string(PidInNamespace(pid, *status)) + ".sock";
+  std::vector<long> pids = Numbers(*status, "NSpid");
+  std::vector<long> uids = Numbers(*status, "Uid");
+  std::vector<long> gids = Numbers(*status, "Gid");
+  TargetSocket found;
+  found.pid = pid;
+  found.pid_inside = pids.empty() ? pid : static_cast<int>(pids.back());
+  found.uid = static_cast<uid_t>(uids.size() > 1 ? uids[1] : 0);
+  found.gid = static_cast<gid_t>(gids.size() > 1 ? gids[1] : 0);
+  std::string file = "cyclescope-" + std::to_string(found.pid_inside) + ".sock";
   for (const fs::path& folder : folders) {
     // A relative folder is relative to where the process stands.
-    fs::path inside = folder.is_absolute()
-                          ? ProcPath(pid, "root") / folder.relative_path()
-                          : ProcPath(pid, "cwd") / folder;
-    struct stat entry {};
-    fs::path path = inside / file;
-    if (stat(path.c_str(), &entry) == 0) {
-      if (geteuid() != 0 && entry.st_uid != geteuid()) ThrowOtherUser(pid);
-      return {path, pid};
+    fs::path root = ProcPath(pid, folder.is_absolute() ? "root" : "cwd");
+    found.path = root / folder.relative_path() / file;
+    found.entry = OpenInside(root, (folder / file).string());
+    if (found.entry && !IsSocket(found.entry)) {
+      throw Error(found.path.string() +
+                  " is not a socket, though the inspector of process " +
+                  std::to_string(pid) +
+                  " would listen there: someone put something else in its "
+                  "place; remove it and restart the service");
     }
+    if (found.entry) return found;
     if (errno == EACCES) ThrowOtherUser(pid);
   }
   throw Error("there is no inspector in process " + std::to_string(pid) + " (" +
-              name + "): start it with `cyclescope run -- CMD`");
+              name +
+              "): start it with `cyclescope run -- CMD`, in a container with "
+              "what `cyclescope compose` or `cyclescope kube` prints");
+}
+
+TargetSocket OpenSocket(const fs::path& path) {
+  TargetSocket found;
+  found.path = path;
+  found.entry = UniqueFd(open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat status = {};
+  if (!found.entry || fstat(found.entry.get(), &status) != 0) {
+    throw Error("socket " + path.string() + ": " + std::strerror(errno) +
+                "; look whether the process still runs and was started with "
+                "`cyclescope run -- CMD`");
+  }
+  if (!S_ISSOCK(status.st_mode)) {
+    throw Error(path.string() + " is not a socket" +
+                (S_ISLNK(status.st_mode) ? " but a link" : "") +
+                ": give a pid or the socket of an inspector");
+  }
+  found.uid = status.st_uid;
+  found.gid = status.st_gid;
+  return found;
+}
+
+std::vector<TargetSocket> FindSocketsBeside(pid_t first) {
+  auto place = [](pid_t pid) {
+    std::error_code failure;
+    fs::path space = fs::read_symlink(ProcPath(pid, "ns/pid"), failure);
+    if (failure) return std::string();
+    if (space != fs::read_symlink("/proc/self/ns/pid", failure))
+      return space.string();
+    return ReadFile(ProcPath(pid, "cgroup")).value_or("");
+  };
+  std::vector<TargetSocket> sockets;
+  std::string wanted = place(first);
+  if (wanted.empty()) return sockets;
+  std::error_code failure;
+  for (fs::directory_iterator entry("/proc", failure), end;
+       !failure && entry != end; entry.increment(failure)) {
+    pid_t pid = std::atoi(entry->path().filename().c_str());
+    if (pid <= 0 || place(pid) != wanted) continue;
+    try {
+      sockets.push_back(FindSocket(pid));
+    } catch (const Error&) {
+      // No Python, or one without an inspector: most processes are.
+    }
+  }
+  return sockets;
+}
+
+UniqueFd ConnectTo(TargetSocket& socket) {
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) throw Error(std::string("socket: ") + std::strerror(errno));
+  bool as_other = geteuid() == 0 && socket.uid != 0;
+  int failure =
+      as_other ? ConnectAs(socket.uid, socket.gid, fd.get(), socket.entry.get())
+               : ConnectByEntry(fd.get(), socket.entry.get());
+  std::string name = socket.path.string();
+  if (failure == ECONNREFUSED) {
+    throw Error("socket " + name +
+                " is stale: the process that made it has ended; remove the "
+                "file");
+  }
+  if (failure == EACCES || failure == EPERM) {
+    throw Error("socket " + name + " belongs to another user (uid " +
+                std::to_string(socket.uid) +
+                "): run cyclescope as that user or as root");
+  }
+  if (failure != 0)
+    throw Error("socket " + name + ": connect: " + std::strerror(failure));
+  ucred peer = {};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+    throw Error(name + ": SO_PEERCRED: " + std::strerror(errno));
+  // Peers are believed only if they run as us, or if we are root.
+  if (geteuid() != 0 && peer.uid != geteuid()) {
+    throw Error(name + ": the socket belongs to another user (uid " +
+                std::to_string(peer.uid) +
+                "): run cyclescope as that user or as root");
+  }
+  // 0: the peer lives in a pid namespace that we cannot see.
+  if (socket.pid == 0) socket.pid = peer.pid;
+  if (peer.pid != 0 && peer.pid != socket.pid) {
+    throw Error("socket " + name + " is answered by process " +
+                std::to_string(peer.pid) + ", not by " +
+                std::to_string(socket.pid) +
+                ": the file was left behind by an earlier process or taken "
+                "over by a fork");
+  }
+  return fd;
 }
 
 }  // namespace injector

@@ -14,7 +14,6 @@ struct DiffOptions {
   std::string before;
   std::string after;
   size_t top = 10;
-  bool all = false;
   bool json = false;
 };
 
@@ -29,10 +28,7 @@ void AddDiff(CLI::App& app, int*) {
       ->required();
   verb->add_option("B", options->after, "A later one of the same process")
       ->required();
-  verb->add_option("--top", options->top, "Rows of each list")
-      ->capture_default_str()
-      ->check(Positive());
-  verb->add_flag("--all", options->all, "All rows");
+  AddRows(*verb, options->top);
   verb->add_flag("--json", options->json, "All of it as JSON");
   verb->footer(
       "Example: cyclescope diff before.json after.json\n"
@@ -40,10 +36,8 @@ void AddDiff(CLI::App& app, int*) {
   verb->callback([options] {
     nlohmann::json growth = Growth(ReadSnapshotReport(options->before),
                                    ReadSnapshotReport(options->after));
-    fmt::print("{}",
-               options->json
-                   ? growth.dump() + "\n"
-                   : RenderGrowth(growth, options->all ? 0 : options->top));
+    fmt::print("{}", options->json ? growth.dump() + "\n"
+                                   : RenderGrowth(growth, options->top));
   });
 }
 

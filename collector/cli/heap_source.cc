@@ -12,6 +12,8 @@
 #include "collector/cli/options.h"
 #include "collector/cli/status_line.h"
 #include "collector/error.h"
+#include "collector/sample/unique_fd.h"
+#include "injector/target.h"
 
 namespace collector {
 
@@ -56,16 +58,15 @@ std::string WaitForSnapshot(const AgentClient& agent,
 }
 
 void AddHeapOptions(CLI::App& verb, HeapOptions& options) {
-  verb.add_option("FILE|TARGET", options.source,
-                  "A heap file, a pid, or the path of an inspector's socket")
+  verb.add_option(
+          "FILE|TARGET", options.source,
+          std::string("A heap file, or what runs. ") + injector::kTargetHelp)
       ->required();
   Repeatable(
       verb.add_option("--watch", options.watch,
                       "With TARGET, a type to watch: module.Type or Type "
                       "(repeatable)"));
-  verb.add_option("--top", options.top, "Rows of each list")
-      ->capture_default_str()
-      ->check(Positive());
+  AddRows(verb, options.top);
   verb.add_flag("--json", options.json, "All of it as JSON");
 }
 
@@ -95,13 +96,12 @@ RecordedHeap HeapOf(const std::string& target_or_file,
   std::error_code ignored;
   if (fs::is_regular_file(target_or_file, ignored))
     return RecordedHeap::Open(target_or_file);
-  bool is_pid =
-      !target_or_file.empty() &&
-      target_or_file.find_first_not_of("0123456789") == std::string::npos;
-  if (!is_pid && !fs::is_socket(target_or_file, ignored))
+  if (target_or_file.find('/') != std::string::npos &&
+      !target_or_file.starts_with("exec") &&
+      !fs::is_socket(target_or_file, ignored))
     throw Error(fmt::format(
-        "{}: neither a heap file, nor a pid, nor the path of a socket; make a "
-        "file with `cyclescope snapshot PID --heap FILE`",
+        "{}: neither a heap file nor a socket; make a file with `cyclescope "
+        "snapshot TARGET --heap FILE`",
         target_or_file));
   UniqueFd memory(memfd_create("cyclescope-heap", MFD_CLOEXEC));
   if (!memory)

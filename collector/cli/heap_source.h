@@ -32,8 +32,8 @@ std::string WriteHeap(const std::string& target,
                       const std::vector<std::string>& watch,
                       const std::string& path);
 
-/// The heap of a heap file, or that of a live TARGET (a pid, or the path of an
-/// inspector's socket), now; it is then kept in memory only.
+/// The heap of a heap file, or that of a live TARGET, now; it is then kept in
+/// memory only.
 RecordedHeap HeapOf(const std::string& target_or_file,
                     const std::vector<std::string>& watch);
 

@@ -26,6 +26,20 @@ inline CLI::Validator Positive() {
       "POSITIVE");
 }
 
+/// `--top`: rows of each list, a number above zero or `all`.
+inline void AddRows(CLI::App& verb, size_t& rows) {
+  CLI::Validator all(
+      [](std::string& text) {
+        if (text == "all") text = "1000000000";
+        return std::string();
+      },
+      "");
+  verb.add_option("--top", rows, "Rows of each list, a number or `all`")
+      ->capture_default_str()
+      ->transform(all)
+      ->check(Positive());
+}
+
 /// Lets the flag be given several times, with one value each.
 inline CLI::Option* Repeatable(CLI::Option* option) {
   return option->expected(1)->multi_option_policy(

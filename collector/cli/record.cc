@@ -10,6 +10,7 @@
 #include "collector/error.h"
 #include "collector/load/kafka.h"
 #include "collector/sample/recorder.h"
+#include "injector/target.h"
 
 namespace collector {
 
@@ -152,8 +153,7 @@ void AddRecord(CLI::App& app, int* exit_code) {
   auto options = std::make_shared<RecordOptions>();
   CLI::App* verb = app.add_subcommand(
       "record", "Samples a service and takes snapshots into a run folder");
-  verb->add_option("TARGET", options->target,
-                   "A pid, or the path of an inspector's socket")
+  verb->add_option("TARGET", options->target, injector::kTargetHelp)
       ->required();
   verb->add_option("--output", options->output, "The run folder to make")
       ->required();

@@ -13,6 +13,8 @@
 #include "collector/error.h"
 #include "collector/heap/largest.h"
 #include "collector/sample/agent_client.h"
+#include "collector/sample/unique_fd.h"
+#include "injector/target.h"
 
 namespace collector {
 
@@ -24,7 +26,7 @@ struct SnapshotOptions {
   std::string ids;
   std::string heap;
   std::vector<std::string> top = {"10"};
-  bool all = false;
+  bool all = false;  // Processes.
   bool json = false;
 };
 
@@ -40,15 +42,18 @@ struct Shown {
         lists.push_back(text);
         continue;
       }
+      if (text == "all") {
+        rows = 0;
+        continue;
+      }
       auto [end, error] =
           std::from_chars(text.data(), text.data() + text.size(), rows);
       if (error != std::errc() || end != text.data() + text.size() || rows == 0)
         throw UsageError(fmt::format(
-            "--top {}: write a number above 0, or retained, types, cycles or "
-            "holders; see `cyclescope snapshot --help`",
+            "--top {}: write a number above 0, or all, retained, types, cycles "
+            "or holders; see `cyclescope snapshot --help`",
             text));
     }
-    if (options.all) rows = 0;
   }
   bool NeedsHeap() const {
     return std::any_of(lists.begin(), lists.end(),
@@ -109,9 +114,8 @@ std::string RenderLists(const nlohmann::json& report, const Shown& shown) {
   return text + RenderLimits(report["limits"]);
 }
 
-void TakeSnapshot(const SnapshotOptions& options) {
-  Shown shown(options);
-  std::string text = TakeAll(options, shown);
+void Print(const std::string& text, const SnapshotOptions& options,
+           const Shown& shown) {
   if (options.json) {
     fmt::print("{}\n", text);
     return;
@@ -132,24 +136,61 @@ void TakeSnapshot(const SnapshotOptions& options) {
     fmt::print("{}", RenderLists(report, shown));
 }
 
+/// One after the other: at no time two copies of processes that may share a
+/// memory limit. What fails of one does not keep the others from being seen;
+/// the first such error is thrown at the end.
+void TakeOfAll(const SnapshotOptions& options, const Shown& shown) {
+  if (!options.heap.empty() || !options.ids.empty() || shown.NeedsHeap()) {
+    throw UsageError(
+        "--all takes reports only; for a heap file, --ids or --top retained "
+        "name one process");
+  }
+  std::string problem;
+  bool first = true;
+  for (const AgentClient& agent : AgentClient::ConnectAll(options.target)) {
+    if (!options.json) fmt::print("{}{}\n", first ? "" : "\n", agent.name());
+    first = false;
+    SnapshotRequest request;
+    request.watch = options.watch;
+    try {
+      Print(WaitForSnapshot(agent, request), options, shown);
+    } catch (const std::runtime_error& error) {
+      if (!options.json) fmt::print("  {}\n", error.what());
+      if (problem.empty())
+        problem = fmt::format("{}: {}", agent.name(), error.what());
+    }
+  }
+  if (!problem.empty()) throw Error(problem);
+}
+
+void TakeSnapshot(const SnapshotOptions& options) {
+  Shown shown(options);
+  if (options.all)
+    TakeOfAll(options, shown);
+  else
+    Print(TakeAll(options, shown), options, shown);
+}
+
 }  // namespace
 
 void AddSnapshot(CLI::App& app, int*) {
   auto options = std::make_shared<SnapshotOptions>();
   CLI::App* verb = app.add_subcommand(
       "snapshot", "Shows what is on the heap of a running process, now");
-  verb->add_option("TARGET", options->target,
-                   "A pid, or the path of an inspector's socket")
+  verb->add_option("TARGET", options->target, injector::kTargetHelp)
       ->required();
   Repeatable(
       verb->add_option("--watch", options->watch,
                        "A type to watch: module.Type or Type (repeatable)"));
   Repeatable(
       verb->add_option("--top", options->top,
-                       "Rows of each list; or `retained`, `types`, `cycles` or "
-                       "`holders`, to see that list alone (repeatable)"))
+                       "Rows of each list, a number or `all`; or `retained`, "
+                       "`types`, `cycles` or `holders`, to see that list alone "
+                       "(repeatable)"))
       ->capture_default_str();
-  verb->add_flag("--all", options->all, "All rows");
+  verb->add_flag("--all", options->all,
+                 "Of every process that TARGET names, one after the other "
+                 "(with --json a line for each)");
   verb->add_option("--ids", options->ids,
                    "Also write address, type and state of every tracked "
                    "object to this file");
@@ -161,7 +202,9 @@ void AddSnapshot(CLI::App& app, int*) {
   verb->footer(
       "Example: cyclescope snapshot 4711 --watch Broker --top 5\n"
       "         cyclescope snapshot 4711 --top retained\n"
-      "         cyclescope snapshot 4711 --heap service.heap");
+      "         cyclescope snapshot 4711 --heap service.heap\n"
+      "         cyclescope snapshot rules-processing\n"
+      "         cyclescope snapshot exec:'oc exec -i my-pod -c app --'");
   verb->callback([options] { TakeSnapshot(*options); });
 }
 

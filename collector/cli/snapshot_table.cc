@@ -33,7 +33,7 @@ size_t Shown(const json& list, size_t top) {
 
 std::string Omitted(const json& list, size_t top) {
   size_t left = list.size() - Shown(list, top);
-  return left == 0 ? "" : fmt::format("  ... and {} more (--all)\n", left);
+  return left == 0 ? "" : fmt::format("  ... and {} more (--top all)\n", left);
 }
 
 bool KnowsRetained(const json& list) {

@@ -22,7 +22,6 @@ constexpr size_t kRanked = 5;
 struct WhatIfOptions : HeapOptions {
   std::vector<std::string> cuts;
   std::string ids;
-  bool all = false;
 };
 
 std::string RenderCuts(const json& outcome, size_t top) {
@@ -62,7 +61,7 @@ std::string RenderCuts(const json& outcome, size_t top) {
   }
   text += "\n" + table.Render();
   if (shown < rows.size())
-    text += fmt::format("  ... and {} more (--all)\n", rows.size() - shown);
+    text += fmt::format("  ... and {} more (--top all)\n", rows.size() - shown);
   const json& uncovered = outcome["uncovered"];
   if (!uncovered.empty()) text += "longer cycles that then remain\n";
   shown = top == 0 ? uncovered.size() : std::min(top, uncovered.size());
@@ -70,8 +69,8 @@ std::string RenderCuts(const json& outcome, size_t top) {
     text += fmt::format("  {} on {}\n", FormatCount(uncovered[i]["count"]),
                         uncovered[i]["signature"].get<std::string>());
   if (shown < uncovered.size())
-    text +=
-        fmt::format("  ... and {} more (--all)\n", uncovered.size() - shown);
+    text += fmt::format("  ... and {} more (--top all)\n",
+                        uncovered.size() - shown);
   return text + RenderLimits(outcome["limits"]);
 }
 
@@ -114,7 +113,7 @@ void Run(const WhatIfOptions& options) {
   else if (cuts.empty())
     fmt::print("{}", RenderRanking(outcome));
   else
-    fmt::print("{}", RenderCuts(outcome, options.all ? 0 : options.top));
+    fmt::print("{}", RenderCuts(outcome, options.top));
 }
 
 }  // namespace
@@ -132,7 +131,6 @@ void AddWhatIf(CLI::App& app, int*) {
                    "With --cut, also write address, type and state of every "
                    "object that would be freed to this file")
       ->needs("--cut");
-  verb->add_flag("--all", options->all, "All rows");
   verb->footer(
       "TYPE also means what inherits from it. EDGE is an attribute, a place "
       "([3], [*]),\n[str key], or `local x` of a frame, generator or "

@@ -1,13 +1,12 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "collector/sample/unique_fd.h"
+#include "collector/sample/channel.h"
 
 namespace collector {
 
@@ -24,37 +23,48 @@ struct SnapshotRequest {
   std::chrono::milliseconds timeout = std::chrono::seconds(120);
 };
 
-/// Asks the inspector in one process: one connection, one JSON line and one
-/// reply per request. Cheap to keep; safe to use from several threads, since
-/// nothing is shared between requests. Every failure throws Error: no answer in
-/// time, an answer that is not what was asked for, or a refusal (in the words
-/// of the inspector).
+/// Asks the inspector in one process: one JSON line and one reply per request.
+/// Cheap to keep; safe to use from several threads, since nothing is shared
+/// between requests. Every failure throws Error: no answer in time, an answer
+/// that is not what was asked for, or a refusal (in the words of the
+/// inspector).
 class AgentClient {
  public:
-  /// `target` is a pid or the path of a socket. Throws Error (also
-  /// injector::Error) if no inspector answers a ping there.
+  /// `name`: in words, for lists; `container`: {engine, name, image}, or null.
+  AgentClient(std::shared_ptr<Channel> channel, std::string name,
+              nlohmann::json container = nullptr)
+      : channel_(std::move(channel)),
+        name_(std::move(name)),
+        container_(std::move(container)) {}
+  /// Of the one process that `target` (injector/target.h) names. Throws Error
+  /// (also injector::Error) if it names none, or several, or if no inspector
+  /// answers a ping there.
   static AgentClient Connect(const std::string& target);
+  /// Of every process that it names: those of a container, of a compose project
+  /// or with a label. At least one.
+  static std::vector<AgentClient> ConnectAll(const std::string& target);
 
-  /// The pid of the process that listens, as the kernel tells it.
-  int pid() const { return pid_; }
-  const std::filesystem::path& socket() const { return socket_; }
+  /// The pid of the process that listens, as this machine's kernel tells it; 0
+  /// if the process lives where this machine cannot look.
+  int pid() const { return channel_->pid(); }
+  /// In words: `process 4711`, `container web, process 7 there`.
+  const std::string& name() const { return name_; }
 
   nlohmann::json Ping() const;
-  /// The `cyclescope.snapshot/1` report as the inspector wrote it: one line.
+  /// The `cyclescope.snapshot/1` report: one line. As the inspector wrote it,
+  /// but for what it cannot see: the pid that this machine knows, and the
+  /// container.
   std::string Snapshot(const SnapshotRequest& request) const;
   nlohmann::json Sample() const;
   nlohmann::json GcStats() const;
   nlohmann::json Settings() const;
 
  private:
-  AgentClient(std::filesystem::path socket, std::optional<int> pid);
-  UniqueFd Open() const;
-  std::string Ask(const nlohmann::json& request, int pass_fd,
-                  std::chrono::milliseconds timeout) const;
   nlohmann::json AskJson(const char* request) const;
 
-  std::filesystem::path socket_;
-  mutable int pid_ = 0;
+  std::shared_ptr<Channel> channel_;
+  std::string name_;
+  nlohmann::json container_;
 };
 
 }  // namespace collector

@@ -55,20 +55,30 @@ struct Pipe {
   UniqueFd write_end;
 };
 
+/// What becomes of the descriptors 0, 1 and 2.
+struct Streams {
+  int input;
+  int output;
+  int errors;
+  bool own_group;
+};
+
 /// In the child. Writes errno to `report` and ends if anything fails.
 [[noreturn]] void Become(char** arguments, char** environment,
-                         const char* directory, int input, int output,
-                         int report, pid_t parent) noexcept {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+                         const char* directory, Streams streams, int report,
+                         pid_t parent) noexcept {
+  if (streams.own_group) prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() == parent) {
-    setpgid(0, 0);
+    if (streams.own_group) setpgid(0, 0);
     for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
       ::signal(signal, SIG_DFL);
     }
+    if (!streams.own_group) ::signal(SIGINT, SIG_IGN);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    if (dup2(input, 0) >= 0 && dup2(output, 1) >= 0 && dup2(output, 2) >= 0 &&
+    if (dup2(streams.input, 0) >= 0 && dup2(streams.output, 1) >= 0 &&
+        dup2(streams.errors, 2) >= 0 &&
         (*directory == '\0' || chdir(directory) == 0)) {
       execvpe(arguments[0], arguments, environment);
     }
@@ -93,11 +103,14 @@ ChildProcess::ChildProcess(const Command& command) : output_(command.output) {
   }
   Pipe report;
   Pipe input;
+  Streams streams = {input.read_end.get(), output.get(), output.get(), true};
+  if (command.stream >= 0)
+    streams = {command.stream, command.stream, output.get(), false};
   pid_t parent = getpid();
   pid_ = fork();
   if (pid_ == 0) {
-    Become(argv.data(), envp.data(), command.directory.c_str(),
-           input.read_end.get(), output.get(), report.write_end.get(), parent);
+    Become(argv.data(), envp.data(), command.directory.c_str(), streams,
+           report.write_end.get(), parent);
   }
   if (pid_ < 0) {
     throw Error(

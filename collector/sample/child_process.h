@@ -17,6 +17,10 @@ struct Command {
   std::map<std::string, std::string> environment;  // Added to the caller's.
   std::filesystem::path directory;                 // Empty: the caller's.
   std::filesystem::path output;  // stdout and stderr go here; must be given.
+  /// A stream that is stdin and stdout of the program instead; stays the
+  /// caller's. -1: none. Such a program may ask for a password in the terminal:
+  /// it stays in our process group, without SIGINT, and ends with the stream.
+  int stream = -1;
 };
 
 /// Owns one child process. It has its own process group, so that a Ctrl-C in

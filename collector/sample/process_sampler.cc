@@ -189,9 +189,8 @@ bool ProcessSampler::Alive() const {
   return StartTicksAt(Proc("stat")) == start_ticks_;
 }
 
-std::optional<std::vector<std::pair<std::string, double>>>
-ProcessSampler::Read() const {
-  std::vector<std::pair<std::string, double>> figures;
+std::optional<Sampler::Figures> ProcessSampler::Read() {
+  Figures figures;
   std::vector<std::string> stat = StatFields(Proc("stat"));
   auto status = ReadFigures(Proc("status"), 1024);
   std::map<std::string, double> source;

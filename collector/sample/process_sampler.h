@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
+
+#include "collector/sample/sampler.h"
 
 namespace collector {
 
@@ -13,25 +13,21 @@ namespace collector {
 /// none if there is no such process (a zombie is none).
 std::optional<int64_t> StartTicks(int pid);
 
-/// Reads the memory, CPU, threads and descriptors of one process. The source
-/// of `memory.anon` is chosen once, at construction, so that a series never
-/// mixes two definitions.
-class ProcessSampler {
+/// Reads the memory, CPU, threads and descriptors of one process, from this
+/// machine's files. The source of `memory.anon` is chosen once, at
+/// construction, so that a series never mixes two definitions.
+class ProcessSampler : public Sampler {
  public:
   /// Throws Error if there is no such process or it may not be read. `root`
   /// stands for "/" and is there for tests.
   explicit ProcessSampler(int pid, std::filesystem::path root = "/");
 
-  int pid() const { return pid_; }
-  int64_t start_ticks() const { return start_ticks_; }
-  /// In words, e.g. `total_rss of cgroup /service/a (v1)`.
-  const std::string& memory_source() const { return memory_source_; }
-
-  /// Whether it is still the same process.
-  bool Alive() const;
-  /// Series and values (names in store/run.h; bytes, seconds, counts). What
-  /// cannot be read is left out. None if the process is gone.
-  std::optional<std::vector<std::pair<std::string, double>>> Read() const;
+  int pid() const override { return pid_; }
+  int64_t start_ticks() const override { return start_ticks_; }
+  /// E.g. `total_rss of cgroup /service/a (v1)`.
+  const std::string& memory_source() const override { return memory_source_; }
+  bool Alive() const override;
+  std::optional<Figures> Read() override;
 
  private:
   enum class Source { kCgroupV1, kCgroupV2, kSmapsRollup, kStatus };

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "collector/error.h"
+#include "collector/sample/sampler.h"
 
 namespace collector {
 
@@ -36,7 +37,7 @@ class Recorder {
         agent_(agent),
         run_(run),
         interrupt_(interrupt),
-        sampler_(agent.pid()) {}
+        sampler_(MakeSampler(agent)) {}
 
   RecordResult Record();
 
@@ -64,7 +65,7 @@ class Recorder {
   const AgentClient& agent_;
   RunWriter& run_;
   const Interrupt& interrupt_;
-  ProcessSampler sampler_;
+  std::unique_ptr<Sampler> sampler_;
 
   steady_clock::time_point start_ = steady_clock::now();
   steady_clock::time_point next_tick_ = start_;
@@ -85,13 +86,13 @@ void Recorder::Event(const std::string& kind, const std::string& text) {
 }
 
 void Recorder::CheckService() {
-  if (sampler_.Alive()) return;
-  Event("restart", fmt::format("process {} has ended", sampler_.pid()));
+  if (sampler_->Alive()) return;
+  Event("restart", fmt::format("process {} has ended", sampler_->pid()));
   if (hooks_.watch_over) hooks_.watch_over();  // May know why.
   throw Error(fmt::format(
       "the service {} (process {}) ended while it was recorded; the run holds "
       "what was seen until then",
-      plan_.service, sampler_.pid()));
+      plan_.service, sampler_->pid()));
 }
 
 void Recorder::TakeTick() {
@@ -105,8 +106,9 @@ void Recorder::TakeTick() {
   }
   next_tick_ += plan_.interval;
   int64_t wall = WallMs();
-  auto figures = sampler_.Read();
+  auto figures = sampler_->Read();
   if (!figures) CheckService();
+  if (figures->empty()) Event("gap", "the service did not answer in time");
   std::vector<Sample> samples;
   // The store keeps one sample per series and millisecond.
   int64_t elapsed = std::max(ElapsedMs(now), last_sample_ms_ + 1);
@@ -244,10 +246,10 @@ void Recorder::EndLoad() {
 }
 
 RecordResult Recorder::Record() {
-  run_.AddService({plan_.service, sampler_.pid(), sampler_.start_ticks(),
-                   sampler_.memory_source()});
-  Event("start", fmt::format("recording process {} every {} ms", sampler_.pid(),
-                             plan_.interval.count()));
+  run_.AddService({plan_.service, sampler_->pid(), sampler_->start_ticks(),
+                   sampler_->memory_source()});
+  Event("start", fmt::format("recording process {} every {} ms",
+                             sampler_->pid(), plan_.interval.count()));
   Run();
   FinishSnapshot();
   if (interrupt_.requested()) {

@@ -51,6 +51,43 @@ ProcessMemory ReadProcessMemory() {
   return memory;
 }
 
+ProcessUse ReadProcessUse() {
+  ProcessUse use;
+  std::string stat = ReadFile("/proc/self/stat");
+  // Behind the name, which may hold anything, comes field 3.
+  size_t end_of_name = stat.rfind(')');
+  const char* field =
+      end_of_name == std::string::npos ? "" : stat.c_str() + end_of_name + 1;
+  for (int number = 2; number < 22 && field != nullptr; ++number)
+    field = std::strchr(field + 1, ' ');
+  if (field != nullptr) use.start_ticks = std::strtoll(field, nullptr, 10);
+  timespec used = {};
+  if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) == 0)
+    use.cpu_ms = used.tv_sec * 1000L + used.tv_nsec / 1'000'000;
+  if (DIR* folder = opendir("/proc/self/fd")) {
+    int64_t count = -1;  // The folder itself.
+    while (const dirent* entry = readdir(folder))
+      count += entry->d_name[0] != '.' ? 1 : 0;
+    closedir(folder);
+    use.descriptors = count;
+  }
+  return use;
+}
+
+AnonymousMemory ReadAnonymousMemory() {
+  auto from_rollup = [] {
+    return KibibytesAfter(ReadFile("/proc/self/smaps_rollup"), "Anonymous:");
+  };
+  static bool use_rollup = [&] {
+    constexpr int64_t kLongestUs = 50'000;
+    int64_t begin = MonotonicMicroseconds();
+    return from_rollup() && MonotonicMicroseconds() - begin < kLongestUs;
+  }();
+  if (use_rollup) return {from_rollup(), "Anonymous of smaps_rollup"};
+  return {KibibytesAfter(ReadFile("/proc/self/status"), "RssAnon:"),
+          "RssAnon of status"};
+}
+
 std::optional<MallocFigures> ReadMalloc() {
   int64_t before = MonotonicMicroseconds();
   struct mallinfo2 figures = mallinfo2();

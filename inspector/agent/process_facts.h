@@ -23,6 +23,27 @@ struct ProcessMemory {
 };
 ProcessMemory ReadProcessMemory();
 
+/// What tells this process from another that gets its pid, and what it has used
+/// so far. Without the GIL.
+struct ProcessUse {
+  int64_t start_ticks = 0;  // Field 22 of /proc/self/stat.
+  int64_t cpu_ms = 0;       // Of all threads, user and system.
+  std::optional<int64_t> descriptors;
+};
+ProcessUse ReadProcessUse();
+
+/// The process's anonymous memory in bytes, from the source that was chosen by
+/// the first call, so that a series never mixes two definitions: `Anonymous` of
+/// smaps_rollup, which counts every page; RssAnon of status, off by some
+/// hundred kB since Linux 6.2, where that cannot be read or took over 50 ms (it
+/// keeps the memory map's lock meanwhile, 16 ms for each GB). One thread at a
+/// time.
+struct AnonymousMemory {
+  std::optional<int64_t> bytes;
+  const char* source;
+};
+AnonymousMemory ReadAnonymousMemory();
+
 /// What glibc's malloc says of itself. Takes each arena's lock, so never in the
 /// child; null when another allocator serves the process.
 struct MallocFigures {

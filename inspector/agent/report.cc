@@ -1,5 +1,7 @@
 #include "inspector/agent/report.h"
 
+#include <unistd.h>
+
 #include "inspector/agent/heap_report.h"
 #include "inspector/agent/json_writer.h"
 #include "inspector/agent/memory_bridge.h"
@@ -165,12 +167,19 @@ std::string SampleReport(const Runtime& runtime) {
   json.Field("at", TimeNow());
   json.Key("memory").BeginObject();
   OptionalField(json, "rss", memory.rss);
-  OptionalField(json, "anon", memory.anon);
+  AnonymousMemory anonymous = ReadAnonymousMemory();
+  OptionalField(json, "anon", anonymous.bytes);
+  json.Field("anon_source", anonymous.source);
   OptionalField(json, "file", memory.file);
   OptionalField(json, "shared", memory.shared);
   OptionalField(json, "swap", memory.swap);
   json.EndObject();
+  ProcessUse use = ReadProcessUse();
+  json.Field("pid_in_namespace", static_cast<int64_t>(getpid()));
+  json.Field("start_ticks", use.start_ticks);
+  json.Field("cpu_ms", use.cpu_ms);
   OptionalField(json, "threads", memory.threads);
+  OptionalField(json, "descriptors", use.descriptors);
   json.Key("gc").BeginObject();
   WriteCollectorState(ReadCollectorState(runtime), json);
   json.EndObject();

@@ -127,8 +127,9 @@ TEST_F(AgentClientTest, TellsStaleAbsentAndWrongFiles) {
       0);
   EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
               HasSubstr("is stale"));
-  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect("no-such-name"); }),
-              HasSubstr("neither a pid nor the path of a socket"));
+  std::filesystem::create_symlink(Socket(), Socket() + ".link");
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket() + ".link"); }),
+              HasSubstr("but a link"));
 }
 
 TEST_F(AgentClientTest, ReachesASocketWhosePathIsTooLongForAnAddress) {

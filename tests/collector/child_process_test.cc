@@ -125,7 +125,7 @@ class SamplerTree : public testing::Test {
           "55d0-7ffd ---p 0 00:00 0 [rollup]\nRss: 900 kB\n"
           "Pss_Anon: 250 kB\nAnonymous: 480 kB\nSwap: 8 kB\n");
   }
-  std::map<std::string, double> Read(const ProcessSampler& sampler) {
+  std::map<std::string, double> Read(ProcessSampler& sampler) {
     std::map<std::string, double> figures;
     auto read = sampler.Read();
     EXPECT_TRUE(read.has_value());

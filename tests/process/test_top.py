@@ -180,6 +180,6 @@ for thing in things: thing.me = thing
 """
     with running("executes_lines.py", any_python, agent_directory, (code,)) as target:
         for lists in ([], ["--top", "holders"], ["--top", "cycles"]):
-            shown = tool("snapshot", target.pid, "--all", *lists).stdout
+            shown = tool("snapshot", target.pid, "--top", "all", *lists).stdout
             assert r"Evil\x0a\x1b[31mred\x7f\x85" in shown
             assert not [c for c in shown if c < " " and c != "\n" or "\x7f" <= c < "\xa0"]

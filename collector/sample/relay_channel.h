@@ -1,0 +1,38 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "collector/sample/channel.h"
+
+namespace collector {
+
+/// A place that only a command reaches: `podman exec -i NAME`, `oc exec -i POD
+/// -c app --`, `ssh HOST podman exec -i NAME`. Starts the relay there.
+struct RelayPlace {
+  std::string name;  // What messages call it.
+  /// As a shell reads it; the relay's path is put behind it, unless it names
+  /// the relay itself.
+  std::string command;
+  /// The folder with the inspector in the container.
+  std::string folder = "/opt/cyclescope";
+};
+
+/// An inspector that the relay sees.
+struct RelayedAgent {
+  int pid = 0;  // In the container.
+  std::string name;
+};
+
+/// All of them, by pid. Throws Error if the place cannot be reached.
+std::vector<RelayedAgent> AgentsAt(const RelayPlace& place);
+
+/// The inspector of the process that the place knows as `pid`; 0: of the only
+/// one. A relay is started with the first request and stays for the next; a
+/// second one, if a request comes while the first is busy. They end with this
+/// object, and with this process however it ends: their input ends.
+std::unique_ptr<Channel> Relayed(const RelayPlace& place, int pid);
+
+}  // namespace collector
