@@ -89,7 +89,7 @@ RelayProcess::RelayProcess(const RelayPlace& place) : place_(place) {
   stream_ = UniqueFd(ends[0]);
   UniqueFd theirs(ends[1]);
   Command command;
-  command.arguments = {"/bin/sh", "-c", "exec " + Line(place)};
+  command.arguments = {"/bin/sh", "-c", Line(place)};
   command.output = fmt::format("/proc/self/fd/{}", errors_.get());
   command.stream = theirs.get();
   process_ = std::make_unique<ChildProcess>(command);

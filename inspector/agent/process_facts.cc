@@ -54,11 +54,11 @@ ProcessMemory ReadProcessMemory() {
 ProcessUse ReadProcessUse() {
   ProcessUse use;
   std::string stat = ReadFile("/proc/self/stat");
-  // Behind the name, which may hold anything, comes field 3.
+  // Behind the name, which may hold anything, comes the blank before field 3.
   size_t end_of_name = stat.rfind(')');
   const char* field =
       end_of_name == std::string::npos ? "" : stat.c_str() + end_of_name + 1;
-  for (int number = 2; number < 22 && field != nullptr; ++number)
+  for (int number = 3; number < 22 && field != nullptr; ++number)
     field = std::strchr(field + 1, ' ');
   if (field != nullptr) use.start_ticks = std::strtoll(field, nullptr, 10);
   timespec used = {};

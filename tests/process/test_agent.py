@@ -40,11 +40,17 @@ def test_collector_statistics_are_of_this_process(python, agent_directory):
         target.tell("collect /dev/null")
         after = target.request("gc_stats")["gc"]
         sample = target.request("sample")
+        stat = open("/proc/%d/stat" % target.pid).read().rpartition(")")[2].split()
+        descriptors = len(os.listdir("/proc/%d/fd" % target.pid))
     assert before["enabled"] is False
     # `collect` collects twice.
     assert after["stats"][2]["collections"] == before["stats"][2]["collections"] + 2
     assert sample["gc"]["stats"] == after["stats"]
     assert sample["memory"]["rss"] > sample["memory"]["anon"] > 1 << 20
+    assert sample["start_ticks"] == int(stat[19]) and sample["threads"] == int(stat[17])
+    assert abs(sample["cpu_ms"] - (int(stat[11]) + int(stat[12])) * 10) <= 30
+    # The socket of the request itself has gone meanwhile.
+    assert descriptors <= sample["descriptors"] <= descriptors + 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -76,9 +77,9 @@ int PidOf(const std::string& name) {
 int ConnectTo(const std::string& path, int pid) {
   // By the open entry itself: what is checked is what is connected to.
   int entry = open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC);
-  if (entry < 0) return -1;
+  if (entry < 0) return errno == EACCES ? kClosed : kNone;
   struct stat status = {};
-  int fd = -1;
+  int fd = kNone;
   if (fstat(entry, &status) == 0 && S_ISSOCK(status.st_mode))
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd >= 0) {
@@ -88,22 +89,26 @@ int ConnectTo(const std::string& path, int pid) {
                   entry);
     ucred peer = {};
     socklen_t size = sizeof peer;
-    bool good = connect(fd, reinterpret_cast<sockaddr*>(&address),
-                        sizeof address) == 0 &&
-                getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
-                peer.pid == pid && (geteuid() == 0 || peer.uid == geteuid());
-    if (!good) {
+    int problem = 0;
+    if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      problem = errno == EACCES ? kClosed : kNone;
+    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+             peer.pid != pid)
+      problem = kNone;
+    else if (geteuid() != 0 && peer.uid != geteuid())
+      problem = kClosed;
+    if (problem != 0) {
       close(fd);
-      fd = -1;
+      fd = problem;
     }
   }
   close(entry);
   return fd;
 }
 
-std::vector<Agent> FindAgents(int* others) {
+std::vector<Agent> FindAgents(int* closed) {
   std::vector<Agent> agents;
-  *others = 0;
+  *closed = 0;
   for (const std::string& folder : Folders()) {
     for (const std::string& name : Entries(folder)) {
       int pid = PidOf(name);
@@ -111,7 +116,7 @@ std::vector<Agent> FindAgents(int* others) {
       std::string path = folder + "/" + name;
       int fd = ConnectTo(path, pid);
       if (fd < 0) {
-        ++*others;
+        if (fd == kClosed) ++*closed;
         continue;
       }
       close(fd);

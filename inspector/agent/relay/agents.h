@@ -15,11 +15,14 @@ struct Agent {
 /// All agents that this user may talk to, by pid: sockets in CYCLESCOPE_DIR of
 /// this process or of any whose environment may be read, else in /run, /tmp and
 /// /dev/shm. What is stale, no socket, or answered by another process than its
-/// name says is left out and counted in `others`.
-std::vector<Agent> FindAgents(int* others);
+/// name says is left out; `closed` counts those of other users.
+std::vector<Agent> FindAgents(int* closed);
 
 /// A connection to a socket, checked: a socket itself, not a link to one;
-/// answered by `pid`, which runs as us, or we are root. -1 if it is not.
+/// answered by `pid`, which runs as us, or we are root. kClosed if it is another
+/// user's, kNone if there is no such thing.
+inline constexpr int kNone = -1;
+inline constexpr int kClosed = -2;
 int ConnectTo(const std::string& path, int pid);
 
 }  // namespace relay

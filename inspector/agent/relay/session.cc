@@ -108,8 +108,8 @@ std::string List(const std::vector<Agent>& agents) {
 
 /// The agent of `pid`, or the only one.
 bool Choose(int pid, Agent* chosen, std::string* problem) {
-  int others = 0;
-  std::vector<Agent> agents = FindAgents(&others);
+  int closed = 0;
+  std::vector<Agent> agents = FindAgents(&closed);
   for (const Agent& agent : agents) {
     if (agent.pid != pid && (pid != 0 || agents.size() != 1)) continue;
     *chosen = agent;
@@ -117,12 +117,12 @@ bool Choose(int pid, Agent* chosen, std::string* problem) {
   }
   if (agents.empty()) {
     *problem =
-        others > 0
+        closed > 0
             ? "there is no inspector that this user (uid " +
                   std::to_string(geteuid()) + ") may talk to, but " +
-                  std::to_string(others) +
-                  " sockets that are stale or another user's; enter the "
-                  "container as the user that the service runs as"
+                  std::to_string(closed) +
+                  " of other users; enter the container as the user that the "
+                  "service runs as"
             : "there is no inspector in any process there; start the service "
               "with PYTHONPATH=" +
                   OwnFolder() +
@@ -266,8 +266,8 @@ int Serve() {
       continue;
     }
     if (kind == static_cast<char>(Kind::kList)) {
-      int others = 0;
-      Send(Kind::kAgents, List(FindAgents(&others)));
+      int closed = 0;
+      Send(Kind::kAgents, List(FindAgents(&closed)));
     } else if (!Carry(payload, input)) {
       return 0;
     }
