@@ -15,6 +15,13 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Where the folder of FindHookDirectory lies in containers, unless their
+/// PYTHONPATH begins with another one.
+inline constexpr char kFolderInside[] = "/opt/cyclescope";
+
+/// In that folder the program that carries requests over stdin and stdout.
+inline constexpr char kRelayProgram[] = "cyclescope-relay";
+
 /// Names and values; what is not named is left as it is.
 using Environment = std::map<std::string, std::string>;
 

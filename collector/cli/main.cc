@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(0, 1);
   int exit_code = 0;
   collector::AddRun(app, &exit_code);
+  collector::AddSelftest(app, &exit_code);
   collector::AddSnapshot(app, &exit_code);
   collector::AddDiff(app, &exit_code);
   collector::AddTop(app, &exit_code);

@@ -37,15 +37,6 @@ std::string Quoted(const std::vector<std::string>& words) {
   return line;
 }
 
-/// Where the inspector lies in a container: what its PYTHONPATH names first,
-/// as `compose` and `kube` write it.
-std::string FolderIn(const Container& container) {
-  auto path = container.environment.find("PYTHONPATH");
-  if (path == container.environment.end()) return RelayPlace().folder;
-  std::string first = path->second.substr(0, path->second.find(':'));
-  return first.starts_with('/') ? first : RelayPlace().folder;
-}
-
 /// Whether this machine's process of that number is the container's: an engine
 /// on another machine, or in a virtual one, tells numbers of there.
 bool IsHere(const Container& container) {
@@ -161,6 +152,14 @@ std::vector<AgentClient> ClientsNamed(const Target& target, bool all) {
 }
 
 }  // namespace
+
+std::string FolderIn(const Container& container) {
+  auto path = container.environment.find("PYTHONPATH");
+  if (path == container.environment.end())
+    return std::string(injector::kFolderInside);
+  std::string first = path->second.substr(0, path->second.find(':'));
+  return first.starts_with('/') ? first : std::string(injector::kFolderInside);
+}
 
 std::vector<AgentClient> FindClients(const std::string& text, bool all) {
   Target target = injector::ParseTarget(text);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "collector/sample/agent_client.h"
+#include "injector/engine.h"
 
 namespace collector {
 
@@ -14,5 +15,9 @@ namespace collector {
 /// that only the relay sees is one client, whose relay decides which process is
 /// meant. Throws Error (also injector::Error) if there is none.
 std::vector<AgentClient> FindClients(const std::string& target, bool all);
+
+/// Where the inspector lies in a container: what its PYTHONPATH names first, as
+/// `compose` and `kube` write it.
+std::string FolderIn(const injector::Container& container);
 
 }  // namespace collector

@@ -32,25 +32,10 @@ constexpr milliseconds kStartTimeout{30'000};
 constexpr size_t kLongestBanner = 16 << 10;
 
 std::string Line(const RelayPlace& place) {
-  constexpr char kProgram[] = "cyclescope-relay";
-  return place.command.find(kProgram) != std::string::npos
+  return place.command.find(injector::kRelayProgram) != std::string::npos
              ? place.command
-             : fmt::format("{} {}/{}", place.command, place.folder, kProgram);
-}
-
-/// One line of what was printed, for an error's text.
-std::string OneLine(const std::string& text) {
-  std::string line;
-  for (char c : text) {
-    bool is_blank = c == '\n' || c == '\r' || c == '\t' || c == ' ';
-    if (!is_blank && static_cast<unsigned char>(c) < ' ') c = '?';
-    if (!is_blank) line += c;
-    if (is_blank && !line.empty() && line.back() != ' ') line += ' ';
-  }
-  while (!line.empty() && line.back() == ' ') line.pop_back();
-  constexpr size_t kLongest = 300;
-  return line.size() > kLongest ? "…" + line.substr(line.size() - kLongest)
-                                : line;
+             : fmt::format("{} {}/{}", place.command, place.folder,
+                           injector::kRelayProgram);
 }
 
 /// One relay, running.
@@ -277,6 +262,20 @@ std::string RelayChannel::Ask(const std::string& request, int output,
 }
 
 }  // namespace
+
+std::string OneLine(const std::string& text) {
+  std::string line;
+  for (char c : text) {
+    bool is_blank = c == '\n' || c == '\r' || c == '\t' || c == ' ';
+    if (!is_blank && static_cast<unsigned char>(c) < ' ') c = '?';
+    if (!is_blank) line += c;
+    if (is_blank && !line.empty() && line.back() != ' ') line += ' ';
+  }
+  while (!line.empty() && line.back() == ' ') line.pop_back();
+  constexpr size_t kLongest = 300;
+  return line.size() > kLongest ? "…" + line.substr(line.size() - kLongest)
+                                : line;
+}
 
 std::vector<RelayedAgent> AgentsAt(const RelayPlace& place) {
   RelayProcess relay(place);

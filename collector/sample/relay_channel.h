@@ -1,11 +1,11 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "collector/sample/channel.h"
+#include "injector/environment.h"
 
 namespace collector {
 
@@ -17,7 +17,7 @@ struct RelayPlace {
   /// the relay itself.
   std::string command;
   /// The folder with the inspector in the container.
-  std::string folder = "/opt/cyclescope";
+  std::string folder = injector::kFolderInside;
 };
 
 /// An inspector that the relay sees.
@@ -25,6 +25,9 @@ struct RelayedAgent {
   int pid = 0;  // In the container.
   std::string name;
 };
+
+/// What a command printed, as one line of at most 300 bytes for an error.
+std::string OneLine(const std::string& text);
 
 /// All of them, by pid. Throws Error if the place cannot be reached.
 std::vector<RelayedAgent> AgentsAt(const RelayPlace& place);

@@ -319,9 +319,8 @@ def test_links_and_stale_sockets_are_left_alone(any_python, agent_directory):
         moved = agent_directory / "moved"
         os.rename(target.socket_path, moved)
         os.symlink(moved, target.socket_path)
-        assert "no inspector in process %d there" % target.pid in sentence(
-                tool("snapshot", by_relay(agent_directory, target.pid))
-            )
+        said = sentence(tool("snapshot", by_relay(agent_directory, target.pid)))
+        assert "there is no inspector in" in said
         assert "is not a socket" in sentence(tool("snapshot", target.pid))
         os.unlink(target.socket_path)
         os.rename(moved, target.socket_path)

@@ -19,8 +19,8 @@ struct Agent {
 std::vector<Agent> FindAgents(int* closed);
 
 /// A connection to a socket, checked: a socket itself, not a link to one;
-/// answered by `pid`, which runs as us, or we are root. kClosed if it is another
-/// user's, kNone if there is no such thing.
+/// answered by `pid`, which runs as us, or we are root. kClosed if it is
+/// another user's, kNone if there is no such thing.
 inline constexpr int kNone = -1;
 inline constexpr int kClosed = -2;
 int ConnectTo(const std::string& path, int pid);

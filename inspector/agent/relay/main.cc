@@ -8,6 +8,7 @@
 #include <string>
 
 #include "inspector/agent/relay/install.h"
+#include "inspector/agent/relay/selftest.h"
 #include "inspector/agent/relay/session.h"
 
 namespace {
@@ -18,6 +19,8 @@ constexpr char kHelp[] =
     "snapshot\n"
     "                                 exec:'podman exec -i NAME'` starts it\n"
     "  cyclescope-relay install DIR   copies the inspector's folder into DIR\n"
+    "  cyclescope-relay selftest [PYTHON]   checks the inspector in this "
+    "place\n"
     "  cyclescope-relay --version\n";
 
 int Fail(const std::string& sentence, int status) {
@@ -42,5 +45,7 @@ int main(int argc, char** argv) {
     std::string problem = relay::Install(argv[2]);
     return problem.empty() ? 0 : Fail(problem, 1);
   }
+  if (verb == "selftest" && argc <= 3)
+    return Fail(relay::BecomeSelftest(argc == 3 ? argv[2] : ""), 1);
   return Fail("no such use; see `cyclescope-relay --help`", 2);
 }
