@@ -44,19 +44,19 @@ void Add(std::vector<std::string>& folders, const std::string& folder) {
     folders.push_back(folder);
 }
 
+constexpr char kVariable[] = "CYCLESCOPE_DIR";
+
 /// The service may have set it in a start-up script, which what is started
 /// beside it does not inherit.
-std::vector<std::string> Folders() {
+std::vector<std::string> OtherFolders() {
   std::vector<std::string> folders;
-  constexpr char kVariable[] = "CYCLESCOPE_DIR";
-  if (const char* own = getenv(kVariable)) Add(folders, own);
-  std::string prefix = std::string(kVariable) + "=";
+  std::string prefix = std::string(1, '\0') + kVariable + "=";
   for (const std::string& name : Entries("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     std::string block = '\0' + ReadFile("/proc/" + name + "/environ");
-    size_t found = block.find('\0' + prefix);
+    size_t found = block.find(prefix);
     if (found == std::string::npos) continue;
-    Add(folders, block.c_str() + found + 1 + prefix.size());
+    Add(folders, block.c_str() + found + prefix.size());
   }
   for (const char* usual : {"/run", "/tmp", "/dev/shm"}) Add(folders, usual);
   return folders;
@@ -106,24 +106,36 @@ int ConnectTo(const std::string& path, int pid) {
   return fd;
 }
 
+namespace {
+
+void FindIn(const std::string& folder, std::vector<Agent>* agents,
+            int* closed) {
+  for (const std::string& name : Entries(folder)) {
+    int pid = PidOf(name);
+    if (pid == 0) continue;
+    std::string path = folder + "/" + name;
+    int fd = ConnectTo(path, pid);
+    if (fd < 0) {
+      if (fd == kClosed) ++*closed;
+      continue;
+    }
+    close(fd);
+    std::string comm = ReadFile("/proc/" + std::to_string(pid) + "/comm");
+    if (!comm.empty() && comm.back() == '\n') comm.pop_back();
+    agents->push_back({pid, comm, path});
+  }
+}
+
+}  // namespace
+
 std::vector<Agent> FindAgents(int* closed) {
   std::vector<Agent> agents;
   *closed = 0;
-  for (const std::string& folder : Folders()) {
-    for (const std::string& name : Entries(folder)) {
-      int pid = PidOf(name);
-      if (pid == 0) continue;
-      std::string path = folder + "/" + name;
-      int fd = ConnectTo(path, pid);
-      if (fd < 0) {
-        if (fd == kClosed) ++*closed;
-        continue;
-      }
-      close(fd);
-      std::string comm = ReadFile("/proc/" + std::to_string(pid) + "/comm");
-      if (!comm.empty() && comm.back() == '\n') comm.pop_back();
-      agents.push_back({pid, comm, path});
-    }
+  const char* own = getenv(kVariable);
+  if (own != nullptr && *own != '\0') FindIn(own, &agents, closed);
+  if (agents.empty()) {
+    for (const std::string& folder : OtherFolders())
+      FindIn(folder, &agents, closed);
   }
   std::sort(agents.begin(), agents.end(),
             [](const Agent& a, const Agent& b) { return a.pid < b.pid; });

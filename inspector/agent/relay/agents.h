@@ -13,8 +13,8 @@ struct Agent {
 };
 
 /// All agents that this user may talk to, by pid: sockets in CYCLESCOPE_DIR of
-/// this process or of any whose environment may be read, else in /run, /tmp and
-/// /dev/shm. What is stale, no socket, or answered by another process than its
+/// this process; if there is none, in that of any process whose environment may
+/// be read, in /run, /tmp and /dev/shm. What is stale, no socket, or answered by another process than its
 /// name says is left out; `closed` counts those of other users.
 std::vector<Agent> FindAgents(int* closed);
 
