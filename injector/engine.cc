@@ -442,16 +442,25 @@ std::vector<Container> ListContainers(const Engine& engine) {
   return Inspect(engine, ids);
 }
 
-std::vector<Container> ListContainers() {
+std::vector<Container> ListContainers(std::vector<Engine>& engines) {
   std::vector<Container> all;
   std::set<std::string> seen;
-  for (const Engine& engine : FindEngines()) {
+  for (Engine& engine : engines) {
     if (!engine.problem.empty()) continue;
-    for (Container& container : ListContainers(engine)) {
-      if (seen.insert(container.id).second) all.push_back(std::move(container));
+    try {
+      for (Container& one : ListContainers(std::as_const(engine))) {
+        if (seen.insert(one.id).second) all.push_back(std::move(one));
+      }
+    } catch (const Error& error) {  // Of one engine of several.
+      engine.problem = error.what();
     }
   }
   return all;
+}
+
+std::vector<Container> ListContainers() {
+  std::vector<Engine> engines = FindEngines();
+  return ListContainers(engines);
 }
 
 std::optional<Container> FindContainer(const std::string& name_or_id) {

@@ -53,7 +53,11 @@ std::vector<Engine> FindEngines();
 /// Every container of one engine. Throws Error if it does not answer.
 std::vector<Container> ListContainers(const Engine& engine);
 
-/// Every container of all engines that answer, each once.
+/// Every container of those of the engines that answer, each once. An engine
+/// that fails meanwhile gets its `problem`.
+std::vector<Container> ListContainers(std::vector<Engine>& engines);
+
+/// Of all engines that answer.
 std::vector<Container> ListContainers();
 
 /// The container of this name or of this id, of which the start will do. None
