@@ -64,7 +64,7 @@ test: test-packages build pythons $(TEST_ENVIRONMENTS:%=environment-%)
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
 	@cmake --preset asan $(CMAKE_ARGS) >/dev/null
 	@cmake --build --preset asan --target graph_test cpython_test \
-	    collector_test agent_test
+	    collector_test agent_test injector_test
 	@echo 'test: C++ tests under the sanitizers, waiting for ctest'
 	@ctest --test-dir build/asan -j$(JOBS) --output-on-failure
 	@if ls /usr/lib/llvm-14/lib/clang/*/lib/linux/libclang_rt.fuzzer-x86_64.a \

@@ -322,8 +322,8 @@ Engine AskPodmanCommand() {
   Engine engine = {"podman", "", "", ""};
   if (!HasOwnStorage()) {
     engine.problem =
-        "podman has no containers of this user, and those of others it does "
-        "not show: run cyclescope as root or as their user";
+        "podman has no containers of this user and does not show those of "
+        "others; run cyclescope as root or as their user";
     return engine;
   }
   try {
@@ -429,7 +429,7 @@ std::vector<Engine> FindEngines() {
       FindProgram("dockerd")) {
     engines.push_back(
         {"docker", "", "",
-         "docker is installed and has no socket at /var/run/docker.sock: "
+         "docker is installed and has no socket at /var/run/docker.sock; "
          "start it, or name its socket by DOCKER_HOST=unix://PATH"});
   }
   return engines;

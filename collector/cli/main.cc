@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   // CLI11 would only say that a verb is missing.
   app.require_subcommand(0, 1);
   int exit_code = 0;
+  collector::AddDoctor(app, &exit_code);
   collector::AddPs(app, &exit_code);
   collector::AddRun(app, &exit_code);
   collector::AddSelftest(app, &exit_code);

@@ -6,6 +6,7 @@ namespace collector {
 
 /// Each adds one verb to the command line. When the verb is called it writes
 /// its exit code to `exit_code`, which outlives the application, or throws.
+void AddDoctor(CLI::App& app, int* exit_code);
 void AddPs(CLI::App& app, int* exit_code);
 void AddRun(CLI::App& app, int* exit_code);
 void AddSelftest(CLI::App& app, int* exit_code);
