@@ -17,6 +17,7 @@ constexpr uint64_t kLongestPart = 128 << 20;
 template <typename Entry>
 std::vector<Entry> Entries(const std::string& bytes) {
   std::vector<Entry> entries(bytes.size() / sizeof(Entry));
+  if (entries.empty()) return entries;
   std::memcpy(entries.data(), bytes.data(), entries.size() * sizeof(Entry));
   return entries;
 }

@@ -29,7 +29,7 @@ using nlohmann::json;
 namespace {
 
 constexpr std::chrono::seconds kCommandTimeout(15);
-constexpr long kConnectTimeoutMs = 2000;
+constexpr long kPingTimeoutMs = 3000;
 constexpr long kReplyTimeoutMs = 10'000;
 constexpr size_t kLongestReply = 64 << 20;
 
@@ -173,7 +173,7 @@ class Api {
 
   /// The answer in JSON; none for "404, no such container". Throws Error.
   std::optional<json> Get(const std::string& path) {
-    auto [status, reply] = Send(path);
+    auto [status, reply] = Send(path, kReplyTimeoutMs);
     if (status == 404) return std::nullopt;
     json parsed = Parse(who(), reply);
     if (status != 200) {
@@ -187,7 +187,7 @@ class Api {
   /// Throws Error. Cheaper than /version, for which podman starts other
   /// programs.
   std::string Server() {
-    long status = Send("/_ping").first;
+    long status = Send("/_ping", kPingTimeoutMs).first;
     if (status != 200) {
       throw Error(fmt::format(
           "{} answers {} to /_ping; name an engine's socket by DOCKER_HOST",
@@ -215,7 +215,7 @@ class Api {
   }
 
   /// The status and the body.
-  std::pair<long, std::string> Send(const std::string& path) {
+  std::pair<long, std::string> Send(const std::string& path, long timeout_ms) {
     CURL* curl = handle_.get();
     std::string reply;
     char why[CURL_ERROR_SIZE] = "";
@@ -224,8 +224,7 @@ class Api {
     curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, kConnectTimeoutMs);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, kReplyTimeoutMs);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, Append);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply);

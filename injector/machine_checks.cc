@@ -100,6 +100,14 @@ std::optional<fs::path> MemoryStat(const fs::path& root, const Cgroups& cgroups,
   return std::nullopt;
 }
 
+/// Of a sentence that ends with the remedy.
+Check FromSentence(const std::string& name, State state,
+                   const std::string& sentence) {
+  size_t end = std::min(sentence.rfind("; "), sentence.size());
+  return {name, state, sentence.substr(0, end),
+          sentence.substr(std::min(end + 2, sentence.size()))};
+}
+
 Check CheckDisk(const std::string& name, const fs::path& folder) {
   Check check = {name, State::kOk, "", ""};
   struct statvfs disk {};
@@ -130,12 +138,8 @@ std::vector<Check> CheckEngines(const std::vector<Engine>& engines,
   bool any_answers = false;
   for (const Engine& engine : engines) {
     if (!engine.problem.empty()) {
-      // Its sentence ends with the remedy.
-      size_t end = std::min(engine.problem.rfind("; "), engine.problem.size());
-      size_t remedy = std::min(end + 2, engine.problem.size());
-      checks.push_back({engine.name, State::kLimited,
-                        engine.problem.substr(0, end),
-                        engine.problem.substr(remedy)});
+      checks.push_back(
+          FromSentence(engine.name, State::kLimited, engine.problem));
       continue;
     }
     any_answers = true;
@@ -334,14 +338,11 @@ Check CheckProc(const fs::path& root) {
 }
 
 Check CheckInspector() {
-  Check check = {"inspector", State::kOk, "", ""};
   try {
-    check.finding = FindHookDirectory().string();
+    return {"inspector", State::kOk, FindHookDirectory().string(), ""};
   } catch (const Error& error) {  // One line of several.
-    check.state = State::kMissing;
-    check.finding = error.what();
+    return FromSentence("inspector", State::kMissing, error.what());
   }
-  return check;
 }
 
 std::vector<Check> CheckPythons(const PythonProcesses& processes) {
@@ -384,11 +385,16 @@ std::vector<Check> CheckPythons(const PythonProcesses& processes) {
       python.version = fmt::format("{}.{}.{}", python.version_hex >> 24,
                                    python.version_hex >> 16 & 0xff,
                                    python.version_hex >> 8 & 0xff);
-      std::string problem = WhyUnsupported(python);
-      own = {"python3", problem.empty() ? State::kOk : State::kLimited,
-             fmt::format("{} at {}", python.version, path->string()), problem};
+      own = {"python3", State::kOk,
+             fmt::format("{} at {}", python.version, path->string()), ""};
+      if (!WhyUnsupported(python).empty()) {
+        own.state = State::kLimited;
+        own.finding += ", which is not supported";
+        own.remedy =
+            "start services with one that is: " + std::string(kSupported);
+      }
     } catch (const Error& error) {  // One line of several.
-      own = {"python3", State::kLimited, error.what(), ""};
+      own = FromSentence("python3", State::kLimited, error.what());
     }
   }
   checks.push_back(own);
@@ -402,7 +408,7 @@ Check CheckClock() {
     return {"clock", State::kLimited,
             fmt::format("whether it is kept in step cannot be read: {}",
                         std::strerror(errno)),
-            ""};
+            "times in reports may differ from other machines'"};
   }
   if (state == TIME_ERROR || (clock.status & STA_UNSYNC) != 0) {
     return {"clock", State::kLimited, "no time service keeps it in step",

@@ -112,9 +112,7 @@ bool IsInspector(int fd) {
 // As inspector/cpython/runtime.cc has it.
 std::string WhyUnsupported(const PythonBinary& python) {
   unsigned minor = python.version_hex >> 16;
-  std::string supported =
-      "release builds of CPython 3.11, 3.12, 3.13 and 3.14 (3.14.5 and later) "
-      "with the GIL are";
+  std::string supported = fmt::format("{} are", kSupported);
   if (python.version_hex == 0) return "its version is not known; " + supported;
   bool is_incremental = minor == 0x030e && python.version_hex < 0x030e0500;
   if (minor < 0x030b || minor > 0x030e || is_incremental ||

@@ -20,6 +20,11 @@ std::optional<PythonBinary> ReadPython(int fd);
 /// Whether the file is the inspector itself.
 bool IsInspector(int fd);
 
+/// The versions and builds that the inspector works in.
+inline constexpr char kSupported[] =
+    "release builds of CPython 3.11, 3.12, 3.13 and 3.14 (3.14.5 and later) "
+    "with the GIL";
+
 /// Why the inspector has no layout for it; empty if it has.
 std::string WhyUnsupported(const PythonBinary& python);
 

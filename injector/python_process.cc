@@ -184,7 +184,7 @@ struct CommandLine {
   std::string program;               // As `ps` shows it.
   bool ignores_environment = false;  // -I, -E
   bool has_no_site = false;          // -S
-  bool remote_debug_is_off = false;  // -X disable_remote_debug
+  bool remote_debug_is_off = false;  // -X disable-remote-debug
 };
 
 /// Python's own options up to its program; Python/initconfig.c,
@@ -212,19 +212,19 @@ CommandLine ParseCommandLine(const std::vector<std::string>& words) {
       if (flag == 'm') line.program = "-m " + value;
       if (flag == 'c' || flag == 'm') return line;
       line.remote_debug_is_off |=
-          flag == 'X' && value == "disable_remote_debug";
+          flag == 'X' && (value == "disable-remote-debug" ||
+                          value.starts_with("disable-remote-debug="));
       break;
     }
   }
   return line;
 }
 
-bool IsSet(const std::vector<std::string>& environment, const char* name) {
-  std::string prefix = std::string(name) + "=";
+/// Also if it is empty, as Python/initconfig.c (3.14) takes this one.
+bool DisablesRemoteDebug(const std::vector<std::string>& environment) {
   return std::any_of(environment.begin(), environment.end(),
-                     [&prefix](const std::string& entry) {
-                       return entry.starts_with(prefix) &&
-                              entry.size() > prefix.size();
+                     [](const std::string& entry) {
+                       return entry.starts_with("PYTHON_DISABLE_REMOTE_DEBUG=");
                      });
 }
 
@@ -280,9 +280,8 @@ Way ByRemoteDebug(const PythonProcess& process, const CommandLine& line,
     way.why_not = "only CPython 3.14 and later have it";
   } else if (line.remote_debug_is_off) {
     way.why_not =
-        "it was started with -X disable_remote_debug: start it without";
-  } else if (IsSet(environment, "PYTHON_DISABLE_REMOTE_DEBUG") &&
-             !line.ignores_environment) {
+        "it was started with -X disable-remote-debug: start it without";
+  } else if (DisablesRemoteDebug(environment) && !line.ignores_environment) {
     way.why_not = "PYTHON_DISABLE_REMOTE_DEBUG is set: start it without";
   } else {
     way.why_not = why_no_memory;

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from support import containers, pythons  # noqa: E402
+from support import agent, containers, pythons  # noqa: E402
 
 
 def pytest_generate_tests(metafunc):
@@ -52,3 +52,18 @@ def podman_socket(podman):
     """The path of a socket that podman's API answers on."""
     with containers.api_socket() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def tool_for_all():
+    """The tool where every user may start it."""
+    import shutil
+    import tempfile
+
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))
+    folder.chmod(0o755)
+    shutil.copytree(agent.HOOK, folder / "lib" / "cyclescope")
+    (folder / "bin").mkdir()
+    shutil.copy(agent.TOOL, folder / "bin")
+    yield folder / "bin" / agent.TOOL.name
+    shutil.rmtree(folder)

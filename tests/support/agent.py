@@ -9,11 +9,14 @@ import subprocess
 import tempfile
 import time
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("CYCLESCOPE_BUILD", ROOT / "build" / "release"))
 TOOL = BUILD / "bin" / "cyclescope"
 HOOK = BUILD / "lib" / "cyclescope"
 INSPECTOR = HOOK / "_cyclescope.abi3.so"
+NOBODY = 65534
 PROGRAMS = ROOT / "fixtures" / "programs"
 
 
@@ -42,6 +45,14 @@ def ask(*arguments):
     done = tool(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def as_nobody(*command):
+    """The command as a user who owns nothing here."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    ids = ["--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"]
+    return ["setpriv", *ids, *map(str, command)]
 
 
 def started_by(command):
