@@ -12,9 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
-#include <utility>
 
 #include "injector/environment.h"
+#include "injector/unique_fd.h"
 
 namespace injector {
 
@@ -22,22 +22,17 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// A pipe whose ends are closed when they are let go.
 struct Pipe {
   Pipe() {
+    int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) {
       throw Error(fmt::format("pipe: {}", std::strerror(errno)));
     }
+    read_end = UniqueFd(ends[0]);
+    write_end = UniqueFd(ends[1]);
   }
-  ~Pipe() {
-    Close(0);
-    Close(1);
-  }
-  void Close(int which) {
-    int end = std::exchange(ends[which], -1);
-    if (end >= 0) close(end);
-  }
-  int ends[2];
+  UniqueFd read_end;
+  UniqueFd write_end;
 };
 
 /// What the started program inherits: an empty stdin, the pipes, no signal
@@ -46,8 +41,8 @@ struct SpawnPlan {
   SpawnPlan(const Pipe& output, const Pipe& errors) {
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, output.ends[1], 1);
-    posix_spawn_file_actions_adddup2(&files, errors.ends[1], 2);
+    posix_spawn_file_actions_adddup2(&files, output.write_end.get(), 1);
+    posix_spawn_file_actions_adddup2(&files, errors.write_end.get(), 2);
     sigset_t defaults;
     sigemptyset(&defaults);
     sigaddset(&defaults, SIGPIPE);
@@ -110,16 +105,17 @@ CommandResult RunCommand(const std::vector<std::string>& arguments,
     throw Error(fmt::format("start {}: {}; install it or mend PATH",
                             arguments[0], std::strerror(failure)));
   }
-  output.Close(1);
-  errors.Close(1);
+  output.write_end = UniqueFd();
+  errors.write_end = UniqueFd();
 
   CommandResult result;
   auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (output.ends[0] >= 0 || errors.ends[0] >= 0) {
+  while (output.read_end || errors.read_end) {
     auto left = std::chrono::ceil<milliseconds>(
         deadline - std::chrono::steady_clock::now());
     // A closed end is -1, which poll leaves out.
-    pollfd ready[] = {{output.ends[0], POLLIN, 0}, {errors.ends[0], POLLIN, 0}};
+    pollfd ready[] = {{output.read_end.get(), POLLIN, 0},
+                      {errors.read_end.get(), POLLIN, 0}};
     int count =
         left.count() > 0 ? poll(ready, 2, static_cast<int>(left.count())) : 0;
     if (count == 0) {
@@ -127,11 +123,13 @@ CommandResult RunCommand(const std::vector<std::string>& arguments,
                               fmt::join(arguments, " "),
                               static_cast<double>(timeout.count()) / 1000));
     }
-    if (ready[0].revents != 0 && !ReadSome(output.ends[0], result.output)) {
-      output.Close(0);
+    if (ready[0].revents != 0 &&
+        !ReadSome(output.read_end.get(), result.output)) {
+      output.read_end = UniqueFd();
     }
-    if (ready[1].revents != 0 && !ReadSome(errors.ends[0], result.errors)) {
-      errors.Close(0);
+    if (ready[1].revents != 0 &&
+        !ReadSome(errors.read_end.get(), result.errors)) {
+      errors.read_end = UniqueFd();
     }
   }
   result.status = running.Reap();

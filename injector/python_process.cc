@@ -17,6 +17,7 @@
 
 #include "injector/rights.h"
 #include "injector/target_socket.h"
+#include "injector/unique_fd.h"
 
 namespace injector {
 
@@ -148,31 +149,30 @@ class Files {
   /// The mapped file itself, even if it is deleted, where the kernel allows
   /// (CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE); else by the program's link or
   /// by its name.
-  static int Open(int pid, const Mapping& file, const fs::path& exe) {
+  static UniqueFd Open(int pid, const Mapping& file, const fs::path& exe) {
     // Not to hang on what someone has put in the file's place.
     constexpr int kFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
-    int fd = open(ProcPath(pid, "map_files/" + file.range).c_str(), kFlags);
-    if (fd < 0 && file.path == exe) {
-      fd = open(ProcPath(pid, "exe").c_str(), kFlags);
+    UniqueFd fd(open(ProcPath(pid, "map_files/" + file.range).c_str(), kFlags));
+    if (!fd && file.path == exe) {
+      fd = UniqueFd(open(ProcPath(pid, "exe").c_str(), kFlags));
     }
-    if (fd < 0 && !file.deleted) {
+    if (!fd && !file.deleted) {
       fs::path inside = fs::path(file.path).relative_path();
-      fd = open((ProcPath(pid, "root") / inside).c_str(), kFlags | O_NOFOLLOW);
+      fd = UniqueFd(
+          open((ProcPath(pid, "root") / inside).c_str(), kFlags | O_NOFOLLOW));
     }
     return fd;
   }
 
   static Contents Look(int pid, const Mapping& file, const fs::path& exe) {
     Contents contents;
-    int fd = Open(pid, file, exe);
-    if (fd < 0) return contents;
+    UniqueFd fd = Open(pid, file, exe);
     struct stat entry {};
-    if (fstat(fd, &entry) == 0 && S_ISREG(entry.st_mode)) {
+    if (fd && fstat(fd.get(), &entry) == 0 && S_ISREG(entry.st_mode)) {
       contents.readable = true;
-      contents.python = ReadPython(fd);
-      contents.is_inspector = !contents.python && IsInspector(fd);
+      contents.python = ReadPython(fd.get());
+      contents.is_inspector = !contents.python && IsInspector(fd.get());
     }
-    close(fd);
     return contents;
   }
 
@@ -264,10 +264,8 @@ std::string WhyNoMemory(int pid, const Rights& rights) {
     return "a seccomp filter forbids ptrace to cyclescope itself: run it "
            "outside of this container";
   }
-  int fd = open(ProcPath(pid, "mem").c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return WhyRefused(rights);
-  close(fd);
-  return "";
+  UniqueFd memory(open(ProcPath(pid, "mem").c_str(), O_RDONLY | O_CLOEXEC));
+  return memory ? "" : WhyRefused(rights);
 }
 
 Way ByRemoteDebug(const PythonProcess& process, const CommandLine& line,

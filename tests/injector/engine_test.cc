@@ -137,6 +137,25 @@ TEST(Engine, AContainerIsFoundByNameAndByTheStartOfItsId) {
   EXPECT_THROW(FindContainer("01"), Error);  // Ambiguous.
 }
 
+TEST(Engine, AnImagesConfigurationIsReadByItsName) {
+  FakeEngine fake(
+      {{"/_ping", Answer("OK")},
+       {"/images/registry/app:1/json",
+        Answer(R"({"Config": {"Env": ["PYTHONPATH=/app"], "User": "1001",
+                   "Entrypoint": ["tini", "--"], "Cmd": null}})")},
+       {"/images/gone/json", Answer("{}", "404 Not Found")}});
+  std::optional<ImageConfiguration> image = FindImage("registry/app:1");
+  ASSERT_TRUE(image);
+  EXPECT_EQ(image->environment.at("PYTHONPATH"), "/app");
+  EXPECT_EQ(image->user, "1001");
+  EXPECT_THAT(image->entrypoint, ElementsAre("tini", "--"));
+  EXPECT_THAT(image->command, ElementsAre());
+  EXPECT_FALSE(FindImage("gone"));
+  for (const char* name : {"", "-v", "../../containers/x", "a b", "a?b"}) {
+    EXPECT_FALSE(FindImage(name)) << name;
+  }
+}
+
 TEST(Engine, NonsenseIsASentence) {
   struct {
     std::map<std::string, std::string> answers;

@@ -161,6 +161,28 @@ def test_python_whose_library_was_deleted(tmp_path):
     assert found["binary"] == str(copy) and found["binary_deleted"] is True
 
 
+def test_deleted_library_that_only_root_can_read(compiled, tool_for_all):
+    stand_in = STAND_IN % (0x030C01F0, 0, "")
+    options = ["-shared", "-fPIC", "-Dmain=stand_in", "-Wl,-soname=libstandin.so"]
+    library = compiled("libstandin.so", stand_in, *options)
+    copy = shutil.copy(library, tool_for_all.parent / "libstandin.so")
+    main = "int stand_in(void); int main(void) { return stand_in(); }"
+    linked = compiled("linked", main, library)
+    program = shutil.copy(linked, tool_for_all.parent / "linked")
+    variables = {**os.environ, "LD_LIBRARY_PATH": str(tool_for_all.parent)}
+    with waiting(*as_nobody(program), env=variables) as process:
+        os.unlink(copy)
+        seen = listed(process.pid)
+        done = subprocess.run(
+            as_nobody(tool_for_all, "ps", "--json"), capture_output=True, text=True
+        )
+        text = subprocess.run(as_nobody(tool_for_all, "ps"), capture_output=True, text=True)
+    assert seen["python"] == "3.12.1" and seen["binary_deleted"] is True
+    report = json.loads(done.stdout)
+    assert entry(report, process.pid) is None and report["unsure"] == 1
+    assert "1 process has a deleted file mapped that may not be read" in text.stdout
+
+
 def test_program_that_embeds_python(compiled):
     config = shutil.which("python3.11-config", path="/usr/bin")
     if not config:
@@ -431,6 +453,27 @@ def test_an_engine_that_hangs_costs_seconds_and_a_sentence(tmp_path):
     [engine] = [one for one in json.loads(done.stdout)["engines"] if one["socket"] == path]
     assert "does not answer" in engine["problem"]
     assert took < 8
+
+
+def test_processes_and_containers_that_go_meanwhile(podman, any_python):
+    begin_and_end = (
+        "print('ready', flush=True)\n"
+        "import subprocess, sys, threading\n"
+        "def churn():\n"
+        "    while True: subprocess.run([sys.executable, '-S', '-c', ''])\n"
+        "threading.Thread(target=churn, daemon=True).start()\n"
+        "sys.stdin.read()\n"
+    )
+    come_and_go = (
+        "echo ready; while podman run --rm --network=none --label %s=%d %s true; "
+        "do :; done 2>/dev/null"
+    ) % (podman.LABEL, os.getpid(), podman.image())
+    with waiting(any_python.path, "-c", begin_and_end) as process:
+        with waiting("sh", "-c", come_and_go):
+            for _ in range(20):
+                report = ask("ps")
+                assert entry(report, process.pid)["program"] == "-c"
+                assert report["engines"][0]["problem"] is None
 
 
 def test_hundreds_of_processes_take_no_second(any_python):
