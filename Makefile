@@ -9,7 +9,7 @@ PACKAGES := \
     libgtest-dev libgmock-dev python3-dev \
     python3 python3-venv patch file tar gzip procps
 TEST_PACKAGES := $(PACKAGES) binutils chromium mmdebstrap patchelf \
-    podman runc conmon netavark aardvark-dns iptables catatonit
+    podman runc conmon netavark aardvark-dns iptables catatonit uidmap
 BENCH_PACKAGES := $(PACKAGES) libbenchmark-dev util-linux
 FORMAT_PACKAGES := $(PACKAGES) clang-format clang-tidy
 

@@ -78,10 +78,11 @@ bool HasWord(const fs::path& file, const std::string& word) {
   return false;
 }
 
-/// The memory.stat of a process's cgroup; `process` is a pid or `self`.
+/// The memory.stat of a process's cgroup. None where it has no cgroup but that
+/// of the whole machine.
 std::optional<fs::path> MemoryStat(const fs::path& root, const Cgroups& cgroups,
-                                   const std::string& process) {
-  std::ifstream file(root / "proc" / process / "cgroup");
+                                   int pid) {
+  std::ifstream file(root / "proc" / std::to_string(pid) / "cgroup");
   for (std::string line; std::getline(file, line);) {
     size_t first = line.find(':');
     size_t second = line.find(':', first + 1);
@@ -90,12 +91,12 @@ std::optional<fs::path> MemoryStat(const fs::path& root, const Cgroups& cgroups,
         "," + line.substr(first + 1, second - first - 1) + ",";
     fs::path path = fs::path(line.substr(second + 1)).relative_path();
     bool is_memory = controllers.find(",memory,") != std::string::npos;
-    std::optional<fs::path> mount = is_memory             ? cgroups.v1_memory
-                                    : controllers == ",," ? cgroups.v2
-                                                          : std::nullopt;
     // On a hybrid machine version 2 counts no memory.
-    if (!mount || (!is_memory && cgroups.v1_memory)) continue;
-    return root / mount->relative_path() / path / "memory.stat";
+    bool is_v2 = controllers == ",," && !cgroups.v1_memory;
+    if ((!is_memory && !is_v2) || path.empty()) continue;
+    const std::optional<fs::path>& mount =
+        is_memory ? cgroups.v1_memory : cgroups.v2;
+    if (mount) return root / mount->relative_path() / path / "memory.stat";
   }
   return std::nullopt;
 }
@@ -204,31 +205,25 @@ Check CheckCgroups(const fs::path& root) {
 }
 
 Check CheckMemoryFiles(const std::vector<int>& pids, const fs::path& root) {
+  Check check = {"memory files", State::kOk, "no container runs", ""};
+  if (pids.empty()) return check;
   Cgroups cgroups = FindCgroups(root);
-  std::vector<std::string> processes;
-  for (int pid : pids) processes.push_back(std::to_string(pid));
-  bool is_own = processes.empty();
-  if (is_own) processes.push_back("self");
-
   size_t readable = 0;
   std::string first_closed;
-  for (const std::string& process : processes) {
-    std::optional<fs::path> file = MemoryStat(root, cgroups, process);
+  for (int pid : pids) {
+    std::optional<fs::path> file = MemoryStat(root, cgroups, pid);
     bool opens = file && (HasWord(*file, "anon") || HasWord(*file, "rss"));
     readable += opens ? 1 : 0;
-    if (!opens && first_closed.empty()) {
-      first_closed = file ? file->string() : "/proc/" + process + "/cgroup";
-    }
+    if (opens || !first_closed.empty()) continue;
+    first_closed =
+        file ? file->string()
+             : fmt::format("process {}, which has no memory cgroup", pid);
   }
-  Check check = {"memory files", State::kOk, "", ""};
-  std::string of_whom =
-      is_own ? "our own cgroup's"
-             : fmt::format("{} of {} containers'", readable, processes.size());
-  check.finding = fmt::format("{} memory.stat can be read", of_whom);
-  if (readable < processes.size()) {
+  check.finding = fmt::format("{} of {} containers' memory.stat can be read",
+                              readable, pids.size());
+  if (readable < pids.size()) {
     check.state = readable > 0 ? State::kLimited : State::kMissing;
-    if (is_own) check.finding = "our own cgroup's memory.stat cannot be read";
-    check.finding += ", not " + first_closed;
+    check.finding += ", not that of " + first_closed;
     check.remedy =
         "memory is read from each process's /proc, or told by its inspector; "
         "run cyclescope where /sys/fs/cgroup is the machine's";

@@ -29,8 +29,7 @@ std::vector<Check> CheckEngines(const std::vector<Engine>& engines,
 /// Version 2, version 1, or both (hybrid), and which of them counts memory.
 Check CheckCgroups(const std::filesystem::path& root = "/");
 
-/// Whether memory.stat of each process's cgroup can be read; without `pids`,
-/// that of our own.
+/// Whether memory.stat of the cgroup of each container's process can be read.
 Check CheckMemoryFiles(const std::vector<int>& pids,
                        const std::filesystem::path& root = "/");
 

@@ -379,6 +379,8 @@ class ContainersOfProcesses {
     } else if (!id.empty() && id != own_id_) {
       process.container = id.substr(0, 12);
       process.container_id = id;
+    } else if (process.pid_inside != process.pid) {
+      process.container = "?";  // Another user's rootless engine made it.
     }
   }
 

@@ -34,7 +34,8 @@ struct PythonProcess {
   PythonBinary python;
   std::string unsupported;  // Why the inspector can't work in it; else empty.
   std::string engine;       // Of its container; empty if that is not known.
-  std::string container;    // Its name, or the start of its id; empty: none.
+  std::string container;    // Its name, or the start of its id, or `?` of one
+                            // that only its pids tell; empty: none.
   std::string container_id;
   bool has_inspector = false;    // Mapped.
   std::string socket;            // Where it listens; empty: nowhere.

@@ -48,6 +48,13 @@ def podman():
 
 
 @pytest.fixture(scope="session")
+def rootless(podman):
+    """podman of a user without rights, with the image."""
+    with containers.rootless() as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
 def podman_socket(podman):
     """The path of a socket that podman's API answers on."""
     with containers.api_socket() as path:

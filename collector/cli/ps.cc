@@ -33,9 +33,10 @@ json ToJson(const PythonProcess& process) {
   }
   json container;
   if (!process.container.empty()) {
-    container = {{"engine", OrNull(process.engine)},
-                 {"name", process.container},
-                 {"id", process.container_id}};
+    container = {
+        {"engine", OrNull(process.engine)},
+        {"name", process.container == "?" ? json() : json(process.container)},
+        {"id", OrNull(process.container_id)}};
   }
   return {{"pid", process.pid},
           {"pid_in_namespace", process.pid_inside},

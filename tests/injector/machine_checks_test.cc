@@ -92,13 +92,15 @@ TEST(CheckMemoryFiles, HybridReadsVersion1) {
   EXPECT_EQ(CheckMemoryFiles({41}, tree.root()).state, State::kOk);
 }
 
-TEST(CheckMemoryFiles, OfNoContainerLooksAtItsOwn) {
+TEST(CheckMemoryFiles, TheMachinesOwnCgroupIsNoContainers) {
   FakeTree tree;
-  tree.Write("proc/self/mountinfo", kV2);
-  tree.Write("proc/self/cgroup", "0::/user.slice\n");
-  Check check = CheckMemoryFiles({}, tree.root());
+  tree.Write("proc/self/mountinfo", kHybrid);
+  tree.Write("sys/fs/cgroup/memory/memory.stat", "cache 0\nrss 4096\n");
+  tree.Write("proc/41/cgroup", "5:memory:/\n0::/\n");
+  Check check = CheckMemoryFiles({41}, tree.root());
   EXPECT_EQ(check.state, State::kMissing);
-  EXPECT_THAT(check.finding, HasSubstr("user.slice/memory.stat"));
+  EXPECT_THAT(check.finding, HasSubstr("process 41, which has no memory"));
+  EXPECT_EQ(CheckMemoryFiles({}, tree.root()).state, State::kOk);
 }
 
 TEST(CheckPtrace, ReadsYamaAndCapabilities) {

@@ -11,8 +11,8 @@ import sys
 import time
 
 import pytest
-from support import agent, pythons
-from support.agent import NOBODY, as_nobody, ask, running, tool
+from support import agent, containers, pythons
+from support.agent import NOBODY, as_nobody, ask, running, tool, wait_until
 
 # Python 2 understands it, too.
 WAITING = (
@@ -438,6 +438,42 @@ def test_user_with_the_engines_socket_gets_the_names(
         parent.chmod(0o700)
     assert found["container"]["name"] == name
     assert found["ways"]["exec"]["open"] is True
+
+
+def test_rootless_container_is_named_for_its_user(rootless, tool_for_all):
+    """There its cgroup is the user's own; only namespaces tell it."""
+    hook = tool_for_all.parents[1] / "lib" / "cyclescope"
+    identity = rootless.podman(
+        *("run", "--detach", "--name=service", "--network=none"),
+        *podman_flags(hook),
+        containers.image(),
+        *("python3", "-c", "import time; time.sleep(600)"),
+    )
+    pid = int(rootless.podman("inspect", "--format={{.State.Pid}}", identity))
+    wait_until(lambda: "/_cyclescope" in pathlib.Path("/proc/%d/maps" % pid).read_text())
+
+    def seen():
+        report = json.loads(rootless.run(tool_for_all, "ps", "--json").stdout)
+        return report, entry(report, pid)
+
+    report, found = wait_until(lambda: seen() if seen()[1]["socket"] else None)
+    assert found["container"] == {"engine": "podman", "name": "service", "id": identity}
+    assert found["pid_in_namespace"] == 1 and found["inspector"] is True
+    assert found["ways"]["exec"]["open"] is True
+    assert found["ways"]["attach"]["open"] is True
+    assert [one["problem"] for one in report["engines"]] == [None]
+    doctor = json.loads(rootless.run(tool_for_all, "doctor", "--json").stdout)["checks"]
+    assert "by its command" in next(one for one in doctor if one["check"] == "podman")["finding"]
+    # root's engine does not know it, and it may run in a cgroup of no name.
+    found = listed(pid)
+    assert found["container"]["engine"] is None
+    assert "no container engine that answers" in why_not(found, "exec")
+
+
+def podman_flags(hook):
+    return containers.flags(
+        mounts=[(hook, containers.INSIDE)], variables={"PYTHONPATH": containers.INSIDE}
+    )
 
 
 def test_an_engine_that_hangs_costs_seconds_and_a_sentence(tmp_path):

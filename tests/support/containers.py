@@ -13,12 +13,14 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
 import tempfile
 
 import pytest
 
-from support.agent import HOOK, PROGRAMS, ROOT, Target, wait_until
+from support.agent import HOOK, NOBODY, PROGRAMS, ROOT, Target, as_nobody, wait_until
 
 FOLDER = ROOT / "build" / "podman"
 INSIDE = "/opt/cyclescope"  # Where the hook folder is mounted.
@@ -314,6 +316,70 @@ def _socket(pid, variables):
         folders = [str(variables["CYCLESCOPE_DIR"])]
     paths = ["/proc/%d/root%s/cyclescope-1.sock" % (pid, folder) for folder in folders]
     return wait_until(lambda: next(filter(os.path.exists, paths), None))
+
+
+class Rootless:
+    """podman of a user who has no rights beyond a range of user ids."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        home, ids = folder / "home", folder / "subuid"
+        for made in (home, folder / "run"):
+            made.mkdir(mode=0o700)
+            os.chown(made, NOBODY, NOBODY)
+        ids.write_text("nobody:1000000:65536\n")
+        # The range is known in the mount namespace of each command only.
+        mount = "mount --bind %s /etc/subuid && mount --bind %s /etc/subgid && " % (ids, ids)
+        self.prefix = [
+            *("unshare", "--mount", "sh", "-c", mount + 'cd "$HOME" && exec "$0" "$@"'),
+            *as_nobody(),
+        ]
+        self.environment = {
+            "HOME": str(home),
+            "XDG_RUNTIME_DIR": str(folder / "run"),
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "STORAGE_DRIVER": "overlay",  # vfs would copy the image each time.
+            "PATH": os.environ["PATH"],
+        }
+        (folder / "containers.conf").write_text(CONFIGURATION)
+
+    def run(self, *command, **options):
+        """A command of that user's, ended."""
+        return _said(*self.prefix, *command, env=self.environment, **options)
+
+    def podman(self, *arguments, **options):
+        done = self.run("podman", *arguments, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def end(self):
+        self.run("podman", "rm", "--all", "--force", "--time=0")
+        # The process that keeps the user namespace.
+        pause = self.folder / "run" / "libpod" / "tmp" / "pause.pid"
+        if pause.exists():
+            os.kill(int(pause.read_text()), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def rootless():
+    """A Rootless that has the image; skips by name."""
+    if not all(map(shutil.which, ("newuidmap", "newgidmap"))):
+        pytest.skip("no rootless podman here: newuidmap is missing (Debian: uidmap)")
+    with tempfile.TemporaryDirectory(prefix="cs-", dir="/tmp") as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        tar = folder / "image.tar"
+        podman("save", "--quiet", "--output", tar, image(), timeout=120)
+        tar.chmod(0o644)
+        user = Rootless(folder)
+        try:
+            loaded = user.run("podman", "load", "--quiet", "--input", tar, timeout=120)
+            if loaded.returncode != 0:
+                pytest.skip("no rootless podman here: " + loaded.stderr)
+            tar.unlink()
+            yield user
+        finally:
+            user.end()
 
 
 @contextlib.contextmanager
