@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
+
 #include "collector/error.h"
 #include "collector/sample/find_clients.h"
 
@@ -12,6 +15,37 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr milliseconds kShortTimeout{10'000};
+
+/// JSON without control characters in its texts, which would reach the
+/// terminal: names come from a process that need not be ours. An inspector
+/// writes none.
+std::string WithoutControlCharacters(const std::string& json) {
+  std::string clean;
+  clean.reserve(json.size());
+  for (size_t i = 0; i < json.size(); ++i) {
+    auto byte = static_cast<unsigned char>(json[i]);
+    auto next =
+        static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
+    if (byte == '\\' && next == 'u') {
+      unsigned code = 0xffff;
+      std::from_chars(json.data() + i + 2,
+                      json.data() + std::min(i + 6, json.size()), code, 16);
+      bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+      clean += is_control ? "?" : json.substr(i, 6);
+      i += 5;
+    } else if (byte == '\\') {
+      bool is_character = next == '"' || next == '\\' || next == '/';
+      clean += is_character ? json.substr(i, 2) : "?";
+      ++i;
+    } else if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {
+      clean += '?';
+      ++i;
+    } else {
+      clean += byte == 0x7f ? '?' : json[i];
+    }
+  }
+  return clean;
+}
 
 /// The reply as JSON; a refusal or anything but an object throws.
 nlohmann::ordered_json Parsed(const std::string& reply, const std::string& name,
@@ -55,7 +89,8 @@ void AddWhatTheHostKnows(nlohmann::ordered_json& report, int pid,
 
 nlohmann::json AgentClient::AskJson(const char* request) const {
   nlohmann::json question = {{"request", request}};
-  return Parsed(channel_->Ask(question.dump(), -1, kShortTimeout),
+  return Parsed(WithoutControlCharacters(
+                    channel_->Ask(question.dump(), -1, kShortTimeout)),
                 channel_->name(), request);
 }
 
@@ -74,9 +109,9 @@ std::string AgentClient::Snapshot(const SnapshotRequest& request) const {
   if (!request.watch.empty()) json["watch"] = request.watch;
   if (request.ids_fd >= 0) json["ids"] = true;
   if (request.heap_fd >= 0) json["heap"] = true;
-  std::string reply = channel_->Ask(
+  std::string reply = WithoutControlCharacters(channel_->Ask(
       json.dump(), request.ids_fd >= 0 ? request.ids_fd : request.heap_fd,
-      request.timeout);
+      request.timeout));
   nlohmann::ordered_json report = Parsed(reply, channel_->name(), "snapshot");
   if (report.value("schema", "") != "cyclescope.snapshot/1") {
     throw Error(fmt::format(

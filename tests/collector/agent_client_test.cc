@@ -88,6 +88,19 @@ TEST_F(AgentClientTest, WhatIsNoInspectorIsSaidToBeNone) {
   }
 }
 
+TEST_F(AgentClientTest, ControlCharactersInAnAnswerDoNotReachTheTerminal) {
+  FakeAgent agent(Socket(), [](const std::string& request, int passed) {
+    return request.find("snapshot") == std::string::npos
+               ? PongOrSnapshot(request, passed)
+               : R"({"schema":"cyclescope.snapshot/1",)"
+                 R"("a":"\u001b[2J\n\u007F\u0085\u00e4 → \\u001b \" \/x)"
+                 "\xc2\x9b\x7f\xc2\xa7\"}\n";
+  });
+  AgentClient client = AgentClient::Connect(Socket());
+  nlohmann::json report = nlohmann::json::parse(client.Snapshot({}));
+  EXPECT_EQ(report["a"], "?[2J???ä → \\u001b \" /x??§");
+}
+
 TEST_F(AgentClientTest, AnAnswerThatStopsHalfWayIsAnError) {
   FakeAgent agent(Socket(),
                   [](const std::string&, int) { return "{\"pong\":tr"; });
