@@ -1,6 +1,7 @@
 #include "collector/sample/find_clients.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -46,6 +47,14 @@ bool IsHere(const Container& container) {
   return text.find(container.id) != std::string::npos;
 }
 
+/// Whether all that is in it can be seen from here, so that a relay would find
+/// no more.
+bool MayLookInto(const Container& container) {
+  return IsHere(container) &&
+         access(fmt::format("/proc/{}/root/.", container.pid).c_str(), X_OK) ==
+             0;
+}
+
 std::vector<AgentClient> ClientsIn(const Container& container, int pid,
                                    bool all) {
   if (container.state != "running") {
@@ -68,6 +77,14 @@ std::vector<AgentClient> ClientsIn(const Container& container, int pid,
     }
   }
   if (!clients.empty()) return clients;
+  auto none = [&] {
+    return Error(fmt::format(
+        "there is no inspector in {}container {}: start it with what "
+        "`cyclescope compose` prints, or look whether its Python runs with -I, "
+        "-E or -S",
+        pid == 0 ? "" : fmt::format("process {} of ", pid), container.name));
+  };
+  if (MayLookInto(container)) throw none();
   RelayPlace place = {fmt::format("container {}", container.name),
                       Quoted(container.exec_command), FolderIn(container)};
   if (pid != 0 || !all) {
@@ -79,11 +96,8 @@ std::vector<AgentClient> ClientsIn(const Container& container, int pid,
   }
   for (const RelayedAgent& agent : AgentsAt(place))
     clients.emplace_back(Relayed(place, agent.pid), name(agent.pid), facts);
-  if (!clients.empty()) return clients;
-  throw Error(fmt::format(
-      "there is no inspector in container {}: start it with what `cyclescope "
-      "compose` prints, or look whether its Python runs with -I, -E or -S",
-      container.name));
+  if (clients.empty()) throw none();
+  return clients;
 }
 
 bool HasLabel(const Container& container, const std::string& key,

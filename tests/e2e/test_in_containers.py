@@ -236,8 +236,9 @@ def test_names_that_are_wrong_get_a_sentence(any_python):
     with containers.running(PROGRAM, any_python, inspected=False) as target:
         name = target.container.name
         for wrong, words in {
-            name: "cyclescope-relay",
-            name + "@9": "cyclescope-relay",
+            name: "there is no inspector in container " + name,
+            name + "@9": "there is no inspector in process 9 of container " + name,
+            "exec:podman exec -i " + name: "cyclescope-relay",
             "no-such-container": "no container, compose project, pid or socket",
             "label:no-such=label": "no container has the label",
             str(target.pid): "there is no inspector in process",

@@ -8,9 +8,10 @@ import subprocess
 import threading
 import time
 
-from confluent_kafka import Consumer, TopicPartition
 from support import agent
-from support.platform import BUCKET, GROUP, platform, rules_processing
+from support.platform import (
+    BUCKET, GROUP, consumer_from_the_start, platform, rules_processing, wait_for_results,
+)
 
 ARCHIVES = 400
 
@@ -44,22 +45,6 @@ def cut(signum, frame):
 gc.disable()
 signal.signal(signal.SIGUSR1, cut)
 """
-
-
-def consumer_from_the_start(broker, topic):
-    consumer = Consumer({"bootstrap.servers": broker, "group.id": "count-" + topic})
-    consumer.assign([TopicPartition(topic, 0, 0)])
-    return consumer
-
-
-def wait_for_results(broker, count, seconds=120):
-    consumer = consumer_from_the_start(broker, "ccx.insights.rules.results")
-    deadline = time.monotonic() + seconds
-    results = 0
-    while results < count:
-        assert time.monotonic() < deadline, "%d results of %d" % (results, count)
-        results += sum(m.error() is None for m in consumer.consume(100, timeout=0.2))
-    consumer.close()
 
 
 def test_400_archives_give_400_results_under_a_snapshot_a_second(

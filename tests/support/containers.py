@@ -68,7 +68,7 @@ def image():
     The mirror is the one that this machine's own apt uses, as in
     debian_pythons. Skips by name.
     """
-    packages = "python3,procps"
+    packages = "python3,procps,file"
     recipe = hashlib.sha256((PATH + APT + packages).encode()).hexdigest()[:12]
     name = "localhost/cyclescope-test:" + recipe
     FOLDER.mkdir(parents=True, exist_ok=True)

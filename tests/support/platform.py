@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
+from confluent_kafka import Consumer, TopicPartition
 from support.agent import BUILD, HOOK, ROOT
 
 VENVS = ROOT / "build" / "venvs"
@@ -117,3 +118,19 @@ def rules_processing(broker, s3, directory, log, venv="before", **variables):
             pathlib.Path(directory) / ("cyclescope-%d.sock" % service.pid)
         )
         yield service
+
+
+def consumer_from_the_start(broker, topic):
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "count-" + topic})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    return consumer
+
+
+def wait_for_results(broker, count, seconds=120):
+    consumer = consumer_from_the_start(broker, "ccx.insights.rules.results")
+    deadline = time.monotonic() + seconds
+    results = 0
+    while results < count:
+        assert time.monotonic() < deadline, "%d results of %d" % (results, count)
+        results += sum(m.error() is None for m in consumer.consume(100, timeout=0.2))
+    consumer.close()
