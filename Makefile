@@ -6,6 +6,7 @@ PACKAGES := \
     g++ cmake ninja-build pkg-config ccache \
     librdkafka-dev libsqlite3-dev nlohmann-json3-dev libfmt-dev libcli11-dev \
     libspdlog-dev libcurl4-openssl-dev libarchive-dev libunwind-dev \
+    libyaml-cpp-dev \
     libgtest-dev libgmock-dev python3-dev \
     python3 python3-venv patch file tar gzip procps
 TEST_PACKAGES := $(PACKAGES) binutils chromium mmdebstrap patchelf \

@@ -96,7 +96,8 @@ class Model {
               text[end] == '_')) {
         ++end;
       }
-      std::optional<std::string> value = Variable(text.substr(begin, end - begin));
+      std::optional<std::string> value =
+          Variable(text.substr(begin, end - begin));
       if (!braced) {
         result += value.value_or("");
         i = end - 1;
@@ -325,7 +326,8 @@ ComposeService Describe(const std::string& name, const Yaml& yaml,
       service.images.push_back(*text);
     }
   } else {
-    service.images = {model.Project() + "-" + name, model.Project() + "_" + name};
+    service.images = {model.Project() + "-" + name,
+                      model.Project() + "_" + name};
   }
   if (const Yaml* environment = Find(yaml, "environment")) {
     for (const auto& [variable, value] : environment->items()) {
@@ -398,6 +400,11 @@ std::string PythonPathOf(const ComposeService& service,
         "pull it first, or give its value by --pythonpath");
   }
   if (!passed_on) return path;
+  warnings.push_back(
+      "service " + service.name +
+      ": hands PYTHONPATH on without a value, which docker compose can "
+      "override and podman-compose (up to 1.6) cannot; for that write "
+      "PYTHONPATH=${PYTHONPATH} in the compose file");
   return "${PYTHONPATH:-" + (path.empty() ? kHookInside : path) + "}";
 }
 
@@ -431,8 +438,7 @@ Yaml BindVolume(const BindMount& mount) {
 }
 
 Yaml Additions(const ComposeService& service, const ComposeChanges& changes,
-               const ManifestWorld& world,
-               std::vector<std::string>& warnings) {
+               const ManifestWorld& world, std::vector<std::string>& warnings) {
   std::optional<Environment> image = ImageEnvironment(service, world);
   Yaml environment = Yaml::object();
   Yaml volumes = Yaml::array();

@@ -17,13 +17,13 @@ struct ComposeService {
   std::vector<std::string> images;
   /// Of `environment`; without a value it is the caller's.
   std::map<std::string, std::optional<std::string>> environment;
-  Environment files;  // Of its env_files.
-  std::vector<std::string> words;  // Of entrypoint and command.
+  Environment files;                          // Of its env_files.
+  std::vector<std::string> words;             // Of entrypoint and command.
   std::map<std::string, std::string> mounts;  // Source by place inside.
 };
 
 struct ComposeProject {
-  std::string version;  // Of the first file, mostly empty.
+  std::string version;                   // Of the first file, mostly empty.
   std::vector<ComposeService> services;  // Those with an image or a build.
   std::vector<std::string> warnings;
 };

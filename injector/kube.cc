@@ -66,10 +66,20 @@ std::vector<const Yaml*> Chosen(const Yaml& containers,
               "; name those with a Python by --container");
 }
 
+/// A pod's own `env` alone has `$(NAME)` for other variables.
+std::string Escaped(const std::string& text) {
+  std::string escaped;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text.compare(i, 2, "$(") == 0) escaped += '$';
+    escaped += text[i];
+  }
+  return escaped;
+}
+
 /// What PYTHONPATH would be by `envFrom`, the last source first as in a pod.
 std::optional<std::string> FromSources(
     const Yaml& container, const std::string& where,
-    const std::map<std::string, Yaml>& config_maps, bool answered,
+    const std::map<std::string, Yaml>& config_maps,
     std::vector<std::string>& warnings) {
   const Yaml& sources = ListOf(container, "envFrom");
   for (size_t i = sources.size(); i-- > 0;) {
@@ -82,7 +92,7 @@ std::optional<std::string> FromSources(
       for (const auto& [key, value] : known->second.items()) {
         if (prefix + key == kPythonPath) return TextOf(known->second, key);
       }
-    } else if (!answered) {
+    } else {
       warnings.push_back(where + " takes variables from the " +
                          (map ? "ConfigMap " : "Secret ") + name +
                          ", which is not among the files; if it sets "
@@ -100,17 +110,17 @@ std::string PythonPathOf(const Yaml& container, const std::string& where,
                          std::vector<std::string>& warnings) {
   const Yaml* own = Named(ListOf(container, "env"), kPythonPath);
   if (own && !Find(*own, "valueFrom")) return TextOf(*own, "value");
-  if (changes.python_path) return *changes.python_path;
+  if (changes.python_path) return Escaped(*changes.python_path);
   if (own) {
     throw Error(where + " has PYTHONPATH by valueFrom, which a patch cannot " +
                 "put the hook in front of; give its value by --pythonpath");
   }
-  if (auto path = FromSources(container, where, config_maps, false, warnings)) {
-    return *path;
+  if (auto path = FromSources(container, where, config_maps, warnings)) {
+    return Escaped(*path);
   }
   if (image) {
     auto found = image->find(kPythonPath);
-    return found == image->end() ? "" : found->second;
+    return found == image->end() ? "" : Escaped(found->second);
   }
   warnings.push_back(where + ": whether its image (" +
                      TextOf(container, "image") +
@@ -183,9 +193,8 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
     std::optional<Environment> image =
         world.image_environment(TextOf(*container, "image"));
 
-    Yaml mounts = Yaml::array({{{"name", kVolume},
-                                {"mountPath", kHookInside},
-                                {"readOnly", true}}});
+    Yaml mounts = Yaml::array(
+        {{{"name", kVolume}, {"mountPath", kHookInside}, {"readOnly", true}}});
     Environment variables = changes.variables;
     if (!Named(own, "CYCLESCOPE_DIR") &&
         variables.emplace("CYCLESCOPE_DIR", kSocketFolderInside).second) {
@@ -195,14 +204,22 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
       volumes.push_back(EmptyDir(volume));
       mounts.push_back({{"name", volume}, {"mountPath", kSocketFolderInside}});
     }
-    Yaml env = Yaml::array();
-    for (const auto& [variable, value] : variables) {
-      if (!Named(own, variable)) env.push_back(Variable(variable, value));
-    }
     std::string before =
         PythonPathOf(*container, here, changes, image, config_maps, warnings);
-    Yaml path = Variable(kPythonPath, WithHook(before));
     const Yaml* own_path = Named(own, kPythonPath);
+    Yaml env = Yaml::array();
+    if (own_path &&
+        TextOf(*own_path, "value").find("$(") != std::string::npos) {
+      // A patch's variables come first, and `$(NAME)` needs NAME before it.
+      for (const Yaml* one = &own[0]; one != own_path; ++one) {
+        env.push_back(*one);
+      }
+    }
+    for (const auto& [variable, value] : variables) {
+      if (!Named(own, variable))
+        env.push_back(Variable(variable, Escaped(value)));
+    }
+    Yaml path = Variable(kPythonPath, WithHook(before));
     if (own_path && Find(*own_path, "valueFrom")) path["valueFrom"] = nullptr;
     env.push_back(path);
     containers.push_back(

@@ -92,11 +92,10 @@ class Reader {
     if (text == "true") return true;
     if (text == "false") return false;
     size_t sign = text[0] == '-' ? 1 : 0;
-    bool digits = text.size() > sign && text.size() < 19 &&
-                  std::all_of(text.begin() + static_cast<long>(sign),
-                              text.end(), [](unsigned char c) {
-                                return std::isdigit(c) != 0;
-                              });
+    bool digits =
+        text.size() > sign && text.size() < 19 &&
+        std::all_of(text.begin() + static_cast<long>(sign), text.end(),
+                    [](unsigned char c) { return std::isdigit(c) != 0; });
     bool octal = text.size() > sign + 1 && text[sign] == '0';
     if (digits && !octal) return std::stoll(text);
     return text;

@@ -65,6 +65,8 @@ int main(int argc, char** argv) {
   collector::AddVerdict(app, &exit_code);
   collector::AddCompare(app, &exit_code);
   collector::AddReport(app, &exit_code);
+  collector::AddCompose(app, &exit_code);
+  collector::AddKube(app, &exit_code);
   collector::AddDemo(app, &exit_code);
   try {
     CheckVerb(app, argc, argv);

@@ -20,6 +20,8 @@ void AddRecord(CLI::App& app, int* exit_code);
 void AddVerdict(CLI::App& app, int* exit_code);
 void AddCompare(CLI::App& app, int* exit_code);
 void AddReport(CLI::App& app, int* exit_code);
+void AddCompose(CLI::App& app, int* exit_code);
+void AddKube(CLI::App& app, int* exit_code);
 void AddDemo(CLI::App& app, int* exit_code);
 
 }  // namespace collector
