@@ -42,7 +42,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench build format clean lock packages test-packages \
-    bench-packages format-packages pythons
+    bench-packages format-packages pythons tools image
 
 help:
 	@echo 'make demo    show cycles, memory and verdict on the real service'
@@ -51,6 +51,7 @@ help:
 	@echo 'make bench   time the inspector beside its peers'
 	@echo '             (BENCH_ARGS=--quick: beside gc.collect() alone, a minute)'
 	@echo 'make build   compile into build/release'
+	@echo 'make image   build the image that `cyclescope kube` takes the inspector from'
 	@echo 'make format  format the sources and check them with clang-tidy'
 	@echo 'make lock    pin the Python packages anew'
 	@echo 'make clean   remove build/'
@@ -59,7 +60,7 @@ demo: build environment-before environment-published-fixes environment-moto
 	@echo 'demo: running $(DEMO)'
 	@$(DEMO)
 
-test: test-packages build pythons $(TEST_ENVIRONMENTS:%=environment-%)
+test: test-packages build pythons tools $(TEST_ENVIRONMENTS:%=environment-%)
 	@echo 'test: C++ tests, waiting for ctest (seconds)'
 	@ctest --test-dir build/release -j$(JOBS) --output-on-failure
 	@echo 'test: compiling graph and collector with sanitizers (minutes)'
@@ -145,6 +146,17 @@ format-packages:
 # For the tests; what cannot be had is skipped by name.
 pythons: test-packages
 	@tests/support/debian_pythons $(OTHER_PYTHONS)
+
+# For the tests, too.
+tools: test-packages
+	@tests/support/debian_tools trixie docker-compose kustomize
+
+# The inspector alone, for pods; see `cyclescope kube --help`.
+image: build
+	@echo 'image: building localhost/cyclescope, waiting for podman'
+	@podman build --quiet --file Containerfile \
+	    --tag localhost/cyclescope:$$(build/release/bin/cyclescope --version) \
+	    build/release/lib/cyclescope
 
 # An environment is made anew when its lock file has other contents than the
 # one it was made from, or the folder has moved: both are in the stamp's name.

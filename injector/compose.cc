@@ -161,14 +161,14 @@ class Model {
     Yaml services = Yaml::object();
     for (Yaml& document : documents) {
       const Yaml* found = Find(document, "services");
-      if (found && found->is_object()) Merge(services, *found);
+      if (!document.is_object() || (found && !found->is_object())) {
+        throw Error(file.string() +
+                    ": is not a compose file; give the file that podman "
+                    "compose takes by -f");
+      }
+      if (found) Merge(services, *found);
       document.erase("services");
       if (top != nullptr) Merge(*top, document);
-    }
-    if (services.empty() && (documents.empty() || !documents[0].is_object())) {
-      throw Error(file.string() +
-                  ": is not a compose file, it has no services; give the file "
-                  "that podman compose takes by -f");
     }
     for (auto& [name, service] : services.items()) Normalize(service, folder);
     return services;

@@ -1,0 +1,273 @@
+"""`compose`: the override adds the inspector and changes nothing else."""
+
+import copy
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from support import containers
+from support.agent import BUILD, HOOK, ROOT, ask, tool, wait_until
+
+STACKS = pathlib.Path(__file__).parent / "stacks"
+INSIDE = "/opt/cyclescope"
+OURS = ("CYCLESCOPE_DIR", "PYTHONPATH")
+PODMAN_COMPOSE = [sys.executable, "-m", "podman_compose"]
+DOCKER_COMPOSE = [
+    ROOT / "build" / "tools" / "usr" / "libexec" / "docker" / "cli-plugins" / "docker-compose"
+]
+
+# What PYTHONPATH becomes of each service, with `${...}` put in (EXTRA_PATH is
+# not set).
+EXPECTED = {
+    "anchors": {"app": "/srv/common", "worker": "/srv/worker", "plain": ""},
+    "entrypoints": {"text": "", "list": "", "none": ""},
+    "env_file": {"app": "/srv/app:/srv/lib", "worker": "/srv/common"},
+    "extends": {"base": "/srv/base", "app": "/srv/base", "worker": "/srv/shared"},
+    "interpolated": {
+        "app": "/srv/dev/lib:/srv/$literal",
+        "optional": INSIDE,  # Twice, in place of an empty entry.
+    },
+    "list": {"app": "/srv/app"},
+    "map": {"app": "/srv/app:/srv/lib"},
+    "profiles": {"app": "", "db": "", "debug": "/srv/debug"},
+    "several": {"app": "/srv/new", "worker": "/srv/worker"},
+    "windows": {"app": "/srv/app"},
+}
+
+
+def files_of(style):
+    """Its compose files in the order of their -f."""
+    names = ["compose.yml"] + ["compose.prod.yml"] * (style == "several")
+    return [STACKS / style / name for name in names]
+
+
+def override_of(style, directory, *arguments):
+    done = tool("compose", *files_of(style), *arguments)
+    assert done.returncode == 0, done.stderr
+    path = directory / "override.yml"
+    path.write_text(done.stdout)
+    return path, done.stderr
+
+
+def run(command, files, *arguments, **options):
+    options.setdefault("timeout", 120)
+    words = [*command]
+    for file in files:
+        words += ["-f", file]
+    done = subprocess.run(
+        [str(word) for word in [*words, *arguments]],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def podman_config(files):
+    command = [*PODMAN_COMPOSE, "--profile", "debug"]
+    return yaml.safe_load(run(command, files, "config"))
+
+
+def docker_config(files):
+    if not DOCKER_COMPOSE[0].exists():
+        pytest.skip("no docker compose here; make tools fetches it")
+    command = [*DOCKER_COMPOSE, "--profile", "*"]
+    return json.loads(run(command, files, "config", "--format", "json"))
+
+
+def without_ours(service):
+    """The service without what the override adds, and its PYTHONPATH."""
+    service = copy.deepcopy(service)
+    environment = service["environment"]
+    assert environment.pop("CYCLESCOPE_DIR") == "/run/cyclescope"
+    path = environment.pop("PYTHONPATH")
+    ours = []
+    for volume in list(service["volumes"]):
+        place = volume.split(":")[1] if isinstance(volume, str) else volume["target"]
+        if place in (INSIDE, "/run/cyclescope"):
+            ours.append(volume)
+            service["volumes"].remove(volume)
+    assert len(ours) == 2
+    for key in ("environment", "volumes"):
+        if not service[key]:
+            del service[key]
+    return service, path
+
+
+def bare(service):
+    """The service as it was, without the variable that changes."""
+    service = copy.deepcopy(service)
+    (service.get("environment") or {}).pop("PYTHONPATH", None)
+    for key in ("environment", "volumes"):
+        if not service.get(key):
+            service.pop(key, None)
+    return service
+
+
+@pytest.mark.parametrize("style", EXPECTED)
+@pytest.mark.parametrize("config", [podman_config, docker_config])
+def test_only_the_inspector_is_added(style, config, tmp_path, monkeypatch):
+    monkeypatch.delenv("EXTRA_PATH", raising=False)
+    files = files_of(style)
+    before = config(files)
+    override, _ = override_of(style, tmp_path)
+    after = config([*files, override])
+    names = EXPECTED[style]
+    assert set(names) == set(after["services"]) == set(before["services"])
+    for name, expected in names.items():
+        service, path = without_ours(after["services"][name])
+        assert service == bare(before["services"][name])
+        # docker compose writes the sign itself as $$ here, too.
+        path = path.replace("$$", "$")
+        assert path == INSIDE + (":" + expected if expected else "")
+        # What an interpolated or inherited value was, by the real tool.
+        was = (before["services"][name].get("environment") or {}).get("PYTHONPATH")
+        if was:
+            assert path == INSIDE + ":" + was.replace("$$", "$")
+    for model in (before, after):
+        model.pop("services")
+    assert after == before
+
+
+@pytest.mark.parametrize("style", EXPECTED)
+def test_output_is_stable_and_its_own_input_changes_nothing(style, tmp_path):
+    override, said = override_of(style, tmp_path)
+    text = override.read_text()
+    assert override_of(style, tmp_path)[0].read_text() == text
+    assert "podman compose" in said and "inspector comes into" in said
+    again = tool("compose", *files_of(style), override)
+    assert again.returncode == 0
+    assert yaml.safe_load(again.stdout)["services"] == {}
+
+
+def test_the_users_files_are_not_touched(tmp_path):
+    shutil.copytree(STACKS, tmp_path / "stacks")
+    before = {path: path.read_bytes() for path in (tmp_path / "stacks").rglob("*.*")}
+    for style in EXPECTED:
+        tool("compose", *(tmp_path / file.relative_to(STACKS.parent) for file in files_of(style)))
+    assert before == {path: path.read_bytes() for path in (tmp_path / "stacks").rglob("*.*")}
+
+
+def test_named_services_only_and_variables_handed_on(tmp_path):
+    environment = dict(os.environ, CYCLESCOPE_WATCH="a.B,no: yes #1", CYCLESCOPE_EVERY="60s")
+    done = tool("compose", *files_of("anchors"), "--service", "worker", env=environment)
+    services = yaml.safe_load(done.stdout)["services"]
+    assert list(services) == ["worker"]
+    assert services["worker"]["environment"] == {
+        "CYCLESCOPE_DIR": "/run/cyclescope",
+        "CYCLESCOPE_EVERY": "60s",
+        "CYCLESCOPE_WATCH": "a.B,no: yes #1",
+        "PYTHONPATH": INSIDE + ":/srv/worker",
+    }
+
+
+@pytest.mark.parametrize("value", ["no", "1.0", "a b", "'x", '"', "é→", "a: b", "#x", "$$x", "{a}", "*a", "-"])
+def test_values_that_need_quotes_are_read_as_they_are(value):
+    done = tool("compose", *files_of("map"), env=dict(os.environ, CYCLESCOPE_WATCH=value))
+    environment = yaml.safe_load(done.stdout)["services"]["app"]["environment"]
+    assert environment["CYCLESCOPE_WATCH"] == value.replace("$", "$$")
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["gone.yml"], "gone.yml: cannot be read"),
+        ([STACKS / "list" / "compose.yml", "--service", "web"], "there are app"),
+        ([STACKS / "list" / "src" / "app.py"], "is not"),
+        ([STACKS / "list" / "compose.yml", "--mount", "/gone:/x"], "there is no /gone"),
+        ([STACKS / "list" / "compose.yml", "--patch", "/gone"], "/gone"),
+    ],
+)
+def test_refusals_are_one_sentence(arguments, sentence):
+    done = tool("compose", *arguments)
+    assert done.returncode == 1 and done.stdout == ""
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
+
+
+class Stack:
+    """A stack that is up; `config` is what podman-compose was given."""
+
+    def __init__(self, files, project):
+        self.files, self.project = files, project
+
+    def container(self, service):
+        label = "label=com.docker.compose.service=" + service
+        project = "label=com.docker.compose.project=" + self.project
+        [identity] = containers.podman(
+            "ps", "--quiet", "--no-trunc", "--filter", label, "--filter", project
+        ).splitlines()
+        return containers.Container(identity)
+
+
+@pytest.fixture
+def up(podman, tmp_path, monkeypatch):
+    """Starts stacks of styles with the override; takes them down again."""
+    monkeypatch.setenv("IMAGE", podman.image())
+    started = []
+
+    def start(files):
+        project = "cyclescope-test-%d-%d" % (os.getpid(), len(started))
+        monkeypatch.setenv("COMPOSE_PROJECT_NAME", project)
+        started.append((project, files))
+        run(PODMAN_COMPOSE, files, "up", "--detach")
+        return Stack(files, project)
+
+    yield start
+    for project, files in started:
+        monkeypatch.setenv("COMPOSE_PROJECT_NAME", project)
+        run(PODMAN_COMPOSE, files, "down", "--timeout", "1", "--volumes")
+
+
+def python_path_of(container):
+    """sys.path as the program printed it."""
+    lines = wait_until(
+        lambda: [line for line in container.logs().splitlines() if line.startswith("path ")], 30
+    )
+    return lines[0].split(" ", 1)[1].split(":")
+
+
+@pytest.mark.parametrize(
+    "style, services",
+    [
+        ("list", {"app": "/srv/app"}),
+        ("anchors", {"app": "/srv/common", "worker": "/srv/worker", "plain": None}),
+        ("env_file", {"app": "/srv/lib"}),
+    ],
+)
+def test_a_stack_starts_with_the_inspector_in_each_service(style, services, up, tmp_path):
+    # --service: the other services of the file have no image that exists.
+    named = [word for name in services for word in ("--service", name)]
+    override, _ = override_of(style, tmp_path, *named)
+    files = [*files_of(style), override]
+    if style == "env_file":
+        own = yaml.safe_load(files[0].read_text())
+        del own["services"]["worker"]
+        shutil.copytree(files[0].parent, tmp_path / style)
+        files[0] = tmp_path / style / "compose.yml"
+        files[0].write_text(yaml.safe_dump(own))
+    stack = up(files)
+    for name, expected in services.items():
+        container = stack.container(name)
+        if expected:
+            path = python_path_of(container)
+            assert expected in path and INSIDE not in path
+        wait_until(
+            lambda: os.path.exists(
+                "/proc/%d/root/run/cyclescope/cyclescope-1.sock" % container.pid
+            ),
+            30,
+        )
+        report = ask("snapshot", container.pid)
+        assert report["process"]["pid_in_namespace"] == 1
+        assert report["heap"]["objects"] > 1000
+    if style == "list":
+        assert "arguments --port 8000 hello" in stack.container("app").logs()
+    if style == "anchors":
+        assert stack.container("worker").inspect()["Config"]["User"] == "1001"
