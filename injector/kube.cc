@@ -78,7 +78,7 @@ std::string Escaped(const std::string& text) {
 
 /// What PYTHONPATH would be by `envFrom`, the last source first as in a pod.
 std::optional<std::string> FromSources(
-    const Yaml& container, const std::string& where,
+    const Yaml& container, const std::string& where, const KubeChanges& changes,
     const std::map<std::string, Yaml>& config_maps,
     std::vector<std::string>& warnings) {
   const Yaml& sources = ListOf(container, "envFrom");
@@ -92,7 +92,7 @@ std::optional<std::string> FromSources(
       for (const auto& [key, value] : known->second.items()) {
         if (prefix + key == kPythonPath) return TextOf(known->second, key);
       }
-    } else {
+    } else if (!changes.python_path) {
       warnings.push_back(where + " takes variables from the " +
                          (map ? "ConfigMap " : "Secret ") + name +
                          ", which is not among the files; if it sets "
@@ -110,14 +110,16 @@ std::string PythonPathOf(const Yaml& container, const std::string& where,
                          std::vector<std::string>& warnings) {
   const Yaml* own = Named(ListOf(container, "env"), kPythonPath);
   if (own && !Find(*own, "valueFrom")) return TextOf(*own, "value");
-  if (changes.python_path) return Escaped(*changes.python_path);
-  if (own) {
+  if (own && !changes.python_path) {
     throw Error(where + " has PYTHONPATH by valueFrom, which a patch cannot " +
                 "put the hook in front of; give its value by --pythonpath");
   }
-  if (auto path = FromSources(container, where, config_maps, warnings)) {
-    return Escaped(*path);
+  std::optional<std::string> from_map;
+  if (!own) {
+    from_map = FromSources(container, where, changes, config_maps, warnings);
   }
+  if (from_map) return Escaped(*from_map);
+  if (changes.python_path) return Escaped(*changes.python_path);
   if (image) {
     auto found = image->find(kPythonPath);
     return found == image->end() ? "" : Escaped(found->second);

@@ -207,22 +207,31 @@ class Stack:
 
 
 @pytest.fixture
-def up(podman, tmp_path, monkeypatch):
-    """Starts stacks of styles with the override; takes them down again."""
+def up(podman, monkeypatch):
+    """Starts stacks with the override; takes them down again."""
     monkeypatch.setenv("IMAGE", podman.image())
     started = []
 
-    def start(files):
+    def start(files, command=PODMAN_COMPOSE):
         project = "cyclescope-test-%d-%d" % (os.getpid(), len(started))
         monkeypatch.setenv("COMPOSE_PROJECT_NAME", project)
-        started.append((project, files))
-        run(PODMAN_COMPOSE, files, "up", "--detach")
+        started.append((project, files, command))
+        run(command, files, "up", "--detach")
         return Stack(files, project)
 
     yield start
-    for project, files in started:
+    for project, files, command in started:
         monkeypatch.setenv("COMPOSE_PROJECT_NAME", project)
-        run(PODMAN_COMPOSE, files, "down", "--timeout", "1", "--volumes")
+        run(command, files, "down", "--timeout", "1", "--volumes")
+
+
+def snapshot_of(container):
+    socket = "/proc/%d/root/run/cyclescope/cyclescope-1.sock" % container.pid
+    wait_until(lambda: os.path.exists(socket), 30)
+    report = ask("snapshot", container.pid)
+    assert report["process"]["pid_in_namespace"] == 1
+    assert report["heap"]["objects"] > 1000
+    return report
 
 
 def python_path_of(container):
@@ -258,16 +267,156 @@ def test_a_stack_starts_with_the_inspector_in_each_service(style, services, up, 
         if expected:
             path = python_path_of(container)
             assert expected in path and INSIDE not in path
-        wait_until(
-            lambda: os.path.exists(
-                "/proc/%d/root/run/cyclescope/cyclescope-1.sock" % container.pid
-            ),
-            30,
-        )
-        report = ask("snapshot", container.pid)
-        assert report["process"]["pid_in_namespace"] == 1
-        assert report["heap"]["objects"] > 1000
+        snapshot_of(container)
     if style == "list":
         assert "arguments --port 8000 hello" in stack.container("app").logs()
     if style == "anchors":
         assert stack.container("worker").inspect()["Config"]["User"] == "1001"
+
+
+def test_docker_compose_starts_it_too(up, podman_socket, tmp_path, monkeypatch):
+    if not DOCKER_COMPOSE[0].exists():
+        pytest.skip("no docker compose here; make tools fetches it")
+    monkeypatch.setenv("DOCKER_HOST", "unix://" + podman_socket)
+    override, _ = override_of("list", tmp_path)
+    stack = up([*files_of("list"), override], DOCKER_COMPOSE)
+    assert "/srv/app" in python_path_of(stack.container("app"))
+    snapshot_of(stack.container("app"))
+
+
+PATCH = """\
+--- a/shop/cart.py
++++ b/shop/cart.py
+@@ -1,4 +1,5 @@
+ \"\"\"A cart.\"\"\"
++from shop.tax import RATE
+ 
+ def total():
+-    return 100
++    return 100 + RATE
+--- /dev/null
++++ b/shop/tax.py
+@@ -0,0 +1 @@
++RATE = 7
+"""
+SITE = "/usr/local/lib/python3.11/dist-packages"
+
+
+@pytest.fixture(scope="module")
+def shop_image(podman, tmp_path_factory):
+    """Makes images with the package `shop` at places, compiled as asked."""
+    made = []
+
+    def make(*places, invalidation="timestamp"):
+        folder = tmp_path_factory.mktemp("shop")
+        (folder / "shop").mkdir()
+        (folder / "shop" / "__init__.py").touch()
+        cart = folder / "shop" / "cart.py"
+        cart.write_text('"""A cart."""\n\ndef total():\n    return 100\n')
+        cache = folder / "shop" / "__pycache__" / "cart.cpython-311.pyc"
+        cache.parent.mkdir()
+        flags = {"timestamp": 0, "unchecked-hash": 1}[invalidation]
+        cache.write_bytes(b"\xa7\r\r\n" + bytes([flags, 0, 0, 0]) + bytes(8))
+        copies = "".join("COPY shop %s/shop\n" % place for place in places)
+        (folder / "Containerfile").write_text("FROM %s\n%s" % (podman.image(), copies))
+        name = "localhost/cyclescope-test-shop:%d-%d" % (os.getpid(), len(made))
+        made.append(name)
+        podman.podman("build", "--quiet", "--tag", name, folder)
+        return name
+
+    yield make
+    for name in made:
+        podman.podman("rmi", "--force", name)
+
+
+def shop_stack(image, folder):
+    program = "import shop.cart, signal; print('path', shop.cart.total(), flush=True); "
+    path = folder / "compose.yml"
+    path.write_text(
+        json.dumps(
+            {
+                "services": {
+                    "shop": {
+                        "image": image,
+                        "network_mode": "none",
+                        "user": "1001",
+                        "command": ["python3", "-c", program + "signal.sigwait([15])"],
+                    }
+                }
+            }
+        )
+    )
+    return path
+
+
+def made_of(image):
+    """The containers that there are of it."""
+    return containers.podman("ps", "--all", "--quiet", "--filter=ancestor=" + image)
+
+
+def patched(stack, text, folder, *arguments):
+    (folder / "my.patch").write_text(text)
+    return tool("compose", stack, "--patch", "my.patch", *arguments, cwd=folder)
+
+
+def test_a_patch_lies_over_the_images_files(shop_image, up, tmp_path):
+    image = shop_image(SITE)
+    stack = shop_stack(image, tmp_path)
+    done = patched(stack, PATCH, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert made_of(image) == ""
+    volumes = yaml.safe_load(done.stdout)["services"]["shop"]["volumes"]
+    copies = tmp_path / "cyclescope-patched" / "shop" / "shop"
+    assert "%s/cart.py:%s/shop/cart.py:ro,z" % (copies, SITE) in volumes
+    assert "%s/tax.py:%s/shop/tax.py:ro,z" % (copies, SITE) in volumes
+    override = tmp_path / "override.yml"
+    override.write_text(done.stdout)
+    container = up([stack, override]).container("shop")
+    assert python_path_of(container) == ["107"]
+    snapshot_of(container)
+
+
+@pytest.mark.parametrize(
+    "places, compiled, text, sentence",
+    [
+        ([SITE], "timestamp", PATCH.replace("return 100\n", "return 99\n"), "does not apply"),
+        ([SITE], "timestamp", PATCH.replace("shop/cart", "shop/till"), "no service has"),
+        ([SITE, "/opt/app"], "timestamp", PATCH, "twice"),
+        ([SITE], "unchecked-hash", PATCH, "unchecked-hash"),
+        ([SITE], "timestamp", PATCH.replace("+++ b/shop/cart.py", "+++ /dev/null"), "removes"),
+        ([SITE], "timestamp", PATCH.replace("b/shop/tax", "b/../tax"), ".."),
+        ([SITE], "timestamp", "no diff\n", "changes no file"),
+        ([], "timestamp", PATCH, "no service has"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_refused(
+    shop_image, tmp_path, places, compiled, text, sentence
+):
+    image = shop_image(*places, invalidation=compiled)
+    done = patched(shop_stack(image, tmp_path), text, tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
+    assert made_of(image) == ""
+    assert not (tmp_path / "cyclescope-patched").exists()
+
+
+def test_a_mount_brings_code_and_the_image_its_pythonpath(podman, up, tmp_path):
+    base = podman.image()
+    name = "localhost/cyclescope-test-env:%d" % os.getpid()
+    (tmp_path / "Containerfile").write_text("FROM %s\nENV PYTHONPATH=/from/image\n" % base)
+    podman.podman("build", "--quiet", "--tag", name, tmp_path)
+    try:
+        (tmp_path / "code").mkdir()
+        (tmp_path / "code" / "extra.py").write_text("WORD = 'mounted'\n")
+        stack = shop_stack(name, tmp_path)
+        stack.write_text(stack.read_text().replace("shop.cart", "sys").replace("sys.total()", "':'.join(sys.path)"))
+        done = tool("compose", stack, "--mount", "code:/from/image", cwd=tmp_path)
+        assert done.returncode == 0 and "not known" not in done.stderr
+        override = tmp_path / "override.yml"
+        override.write_text(done.stdout)
+        container = up([stack, override]).container("shop")
+        assert python_path_of(container)[1] == "/from/image"
+        assert container.exec("cat", "/from/image/extra.py").stdout == "WORD = 'mounted'\n"
+        assert container.exec("touch", "/from/image/x").returncode != 0
+    finally:
+        podman.podman("rmi", "--force", name)
