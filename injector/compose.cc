@@ -63,17 +63,24 @@ class Model {
     if (auto text = world_.read_file(folder_ / ".env")) {
       defaults_ = ReadEnvironmentFile(*text);
     }
+    Yaml unextended = Yaml::object();
     for (const fs::path& file : files) {
       Yaml services = ReadServices(file, folder_, &top_);
-      Merge(services_, services);
+      Merge(unextended, services);
+      // Those of earlier files may be extended, too, where no other has it.
+      Yaml siblings = services_;
+      for (const auto& [name, service] : services.items()) {
+        siblings[name] = service;
+      }
+      Merge(services_, AllExtended(services, siblings));
     }
-    for (auto& [name, service] : services_.items()) {
-      std::set<std::string> seen;
-      service = Extended(name, service, services_, folder_, seen);
-    }
+    merged_first_ = AllExtended(unextended, unextended);
   }
 
+  /// `extends` resolved in each file, then all merged: docker compose's way.
   const Yaml& services() const { return services_; }
+  /// All merged, then `extends` resolved: podman-compose's way.
+  const Yaml& services_merged_first() const { return merged_first_; }
   const Yaml& top() const { return top_; }
 
   /// With variables put in; nullopt where a form is used that is not known
@@ -246,6 +253,15 @@ class Model {
     }
   }
 
+  Yaml AllExtended(const Yaml& services, const Yaml& siblings) {
+    Yaml extended = Yaml::object();
+    for (const auto& [name, service] : services.items()) {
+      std::set<std::string> seen;
+      extended[name] = Extended(name, service, siblings, folder_, seen);
+    }
+    return extended;
+  }
+
   /// The service on top of what it extends.
   Yaml Extended(const std::string& name, const Yaml& service,
                 const Yaml& siblings, const fs::path& folder,
@@ -275,8 +291,8 @@ class Model {
     }
     Yaml result =
         Extended(base, *found, there, file ? path.parent_path() : folder, seen);
-    result.erase("extends");
     Merge(result, service);
+    result.erase("extends");
     return result;
   }
 
@@ -285,6 +301,7 @@ class Model {
   Environment defaults_;
   Yaml top_ = Yaml::object();
   Yaml services_ = Yaml::object();
+  Yaml merged_first_;
 };
 
 /// What it mounts by `volumes` and `tmpfs`: the source by the place inside.
@@ -373,39 +390,46 @@ std::string PythonPathOf(const ComposeService& service,
                          const ComposeChanges& changes,
                          std::vector<std::string>& warnings) {
   constexpr char kName[] = "PYTHONPATH";
-  auto in_environment = service.environment.find(kName);
-  bool passed_on = in_environment != service.environment.end() &&
-                   !in_environment->second.has_value();
-  if (in_environment != service.environment.end() && !passed_on) {
-    return *in_environment->second;
+  auto given = service.environment.find(kName);
+  if (given != service.environment.end()) {
+    if (given->second) return *given->second;
+    warnings.push_back(
+        "service " + service.name +
+        ": hands PYTHONPATH on without a value, which docker compose can "
+        "override and podman-compose (up to 1.6) cannot; for that write "
+        "PYTHONPATH=${PYTHONPATH} in the compose file");
+    // Where the caller has none there is none, the image's own included.
+    return "${PYTHONPATH}";
   }
-  std::string path;
   if (auto file = service.files.find(kName); file != service.files.end()) {
-    path = file->second;
-    if (path.find('$') != std::string::npos) {
+    if (file->second.find('$') != std::string::npos) {
       warnings.push_back("service " + service.name +
                          ": PYTHONPATH of its env_file has a $; compose puts "
                          "variables in where podman would not");
     }
-  } else if (changes.python_path) {
-    path = Escaped(*changes.python_path);
-  } else if (image) {
-    auto in_image = image->find(kName);
-    if (in_image != image->end()) path = Escaped(in_image->second);
-  } else {
-    warnings.push_back(
-        "service " + service.name + ": whether its image" +
-        (service.images.empty() ? "" : " (" + service.images[0] + ")") +
-        " sets PYTHONPATH is not known, as no engine here has it; build or "
-        "pull it first, or give its value by --pythonpath");
+    return file->second;
   }
-  if (!passed_on) return path;
+  if (changes.python_path) return Escaped(*changes.python_path);
+  if (image) {
+    auto in_image = image->find(kName);
+    return in_image == image->end() ? "" : Escaped(in_image->second);
+  }
   warnings.push_back(
-      "service " + service.name +
-      ": hands PYTHONPATH on without a value, which docker compose can "
-      "override and podman-compose (up to 1.6) cannot; for that write "
-      "PYTHONPATH=${PYTHONPATH} in the compose file");
-  return "${PYTHONPATH:-" + (path.empty() ? kHookInside : path) + "}";
+      "service " + service.name + ": whether its image" +
+      (service.images.empty() ? "" : " (" + service.images[0] + ")") +
+      " sets PYTHONPATH is not known, as no engine here has it; build or "
+      "pull it first, or give its value by --pythonpath");
+  return "";
+}
+
+/// What the project's files say of a variable.
+std::optional<std::string> Own(const ComposeService& service,
+                               const std::string& name) {
+  auto given = service.environment.find(name);
+  if (given != service.environment.end()) return given->second;
+  auto in_file = service.files.find(name);
+  if (in_file != service.files.end()) return in_file->second;
+  return std::nullopt;
 }
 
 bool Sets(const ComposeService& service,
@@ -458,8 +482,11 @@ Yaml Additions(const ComposeService& service, const ComposeChanges& changes,
       variables.emplace("CYCLESCOPE_DIR", kSocketFolderInside).second &&
       IsMissing(service, kSocketFolderInside, "tmpfs")) {
     // In memory and of the container: written by any user, also where the root
-    // is read-only, and never shared by two services' sockets.
-    volumes.push_back({{"type", "tmpfs"}, {"target", kSocketFolderInside}});
+    // is read-only, and never shared by two services' sockets. It counts as the
+    // container's memory, so that reports may fill but a little.
+    volumes.push_back({{"type", "tmpfs"},
+                       {"target", kSocketFolderInside},
+                       {"tmpfs", {{"size", 16 << 20}}}});
   }
   for (const auto& [name, value] : variables) {
     if (!Sets(service, image, name)) environment[name] = Escaped(value);
@@ -500,6 +527,16 @@ ComposeProject ReadCompose(const std::vector<fs::path>& files,
     if (!Find(yaml, "image") && !Find(yaml, "build")) continue;
     project.services.push_back(
         Describe(name, yaml, model, world, project.warnings));
+    std::vector<std::string> said_already;
+    ComposeService other = Describe(name, model.services_merged_first()[name],
+                                    model, world, said_already);
+    const ComposeService& service = project.services.back();
+    if (Own(service, "PYTHONPATH") != Own(other, "PYTHONPATH")) {
+      project.warnings.push_back(
+          "service " + name +
+          " extends one that another file changes: PYTHONPATH is kept as "
+          "docker compose reads it, podman-compose reads it otherwise");
+    }
   }
   if (project.services.empty()) {
     throw Error(files.front().string() +

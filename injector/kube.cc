@@ -165,8 +165,8 @@ Yaml InitContainer(const Yaml& container, const std::string& image) {
            Yaml::array({{{"name", kVolume}, {"mountPath", kInstallFolder}}})}};
 }
 
-Yaml EmptyDir(const std::string& name) {
-  return {{"name", name}, {"emptyDir", {{"sizeLimit", "64Mi"}}}};
+Yaml EmptyDir(const std::string& name, const std::string& limit) {
+  return {{"name", name}, {"emptyDir", {{"sizeLimit", limit}}}};
 }
 
 Yaml Variable(const std::string& name, const std::string& value) {
@@ -185,7 +185,7 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
     return nullptr;
   }
   Yaml containers = Yaml::array();
-  Yaml volumes = Yaml::array({EmptyDir(kVolume)});
+  Yaml volumes = Yaml::array({EmptyDir(kVolume, "64Mi")});
   std::vector<const Yaml*> chosen =
       Chosen(ListOf(spec, "containers"), where, changes);
   for (const Yaml* container : chosen) {
@@ -203,7 +203,8 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
       // One for each: the containers of a pod may all have a process 1.
       std::string volume = kSocketVolume;
       if (volumes.size() > 1) volume += "-" + std::to_string(volumes.size());
-      volumes.push_back(EmptyDir(volume));
+      // A pod that passes the limit is evicted, and reports may lie there.
+      volumes.push_back(EmptyDir(volume, "1Gi"));
       mounts.push_back({{"name", volume}, {"mountPath", kSocketFolderInside}});
     }
     std::string before =

@@ -85,7 +85,9 @@ TEST_F(ComposeTest, AddsNothingButMountsAndVariables) {
             "    volumes:\n"
             "      - /usr/lib/cyclescope:/opt/cyclescope:ro,z\n"
             "      - type: tmpfs\n"
-            "        target: /run/cyclescope\n");
+            "        target: /run/cyclescope\n"
+            "        tmpfs:\n"
+            "          size: 16777216\n");
   EXPECT_THAT(project_.warnings, IsEmpty());
 }
 
@@ -124,7 +126,7 @@ TEST_F(ComposeTest, KeepsPythonPathThatIsPassedOn) {
   images_["i"] = {{"PYTHONPATH", "/image"}};
   EXPECT_EQ(PythonPath("services: {app: {image: i, environment: "
                        "[PYTHONPATH]}}"),
-            "/opt/cyclescope:${PYTHONPATH:-/image}");
+            "/opt/cyclescope:${PYTHONPATH:-/opt/cyclescope}");
   EXPECT_EQ(project_.warnings.size(), 1u);
 }
 
@@ -220,6 +222,15 @@ TEST_F(ComposeTest, ExtendedServicesGiveTheirEnvironment) {
               HasSubstr("extends itself"));
   EXPECT_THAT(Refusal("services: {app: {image: i, extends: gone}}"),
               HasSubstr("gone"));
+}
+
+TEST_F(ComposeTest, SaysWhereTheComposesExtendInAnotherOrder) {
+  files_["/p/a.yml"] = "services: {app: {extends: b}, b: {image: i}}";
+  files_["/p/b.yml"] = "services: {b: {environment: {PYTHONPATH: /b}}}";
+  Yaml services = Override({"/p/a.yml", "/p/b.yml"})["services"];
+  EXPECT_EQ(services["app"]["environment"]["PYTHONPATH"], "/opt/cyclescope");
+  ASSERT_EQ(project_.warnings.size(), 1u);
+  EXPECT_THAT(project_.warnings[0], HasSubstr("podman-compose"));
 }
 
 TEST_F(ComposeTest, ItsOwnOutputAmongTheFilesChangesNothing) {

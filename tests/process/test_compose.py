@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import pathlib
+import random
 import shutil
 import subprocess
 import sys
@@ -134,6 +135,84 @@ def test_only_the_inspector_is_added(style, config, tmp_path, monkeypatch):
     for model in (before, after):
         model.pop("services")
     assert after == before
+
+
+PATHS = ["/srv/%d", "", "${UNSET}", "${UNSET:-/d}", "$$x", "/a:${UNSET}", "${GIVEN}/%d", ":/b"]
+
+
+def random_environment(choose, margin):
+    """Lines of an environment in some form, mostly with PYTHONPATH."""
+    path = choose.choice(PATHS).replace("%d", str(choose.randrange(9)))
+    lines = [("A", '"1"'), ("PYTHONPATH", json.dumps(path)), ("B", "x")]
+    lines = choose.sample(lines, choose.randint(1, 3))
+    if choose.random() < 0.5:
+        text = ["- " + json.dumps(name + "=" + json.loads(value) if value[0] == '"' else name + "=" + value) for name, value in lines]
+        if choose.random() < 0.2:
+            text = [line for line in text if "PYTHONPATH" not in line] + ["- PYTHONPATH"]
+    else:
+        text = ["%s: %s" % line for line in lines]
+        if choose.random() < 0.3:
+            text.insert(0, "<<: *environment")
+    return [margin + "environment:"] + [margin + "  " + line for line in text]
+
+
+def random_project(seed, folder):
+    """Files of a project in which PYTHONPATH comes in many ways."""
+    choose = random.Random(seed)
+    folder.mkdir(parents=True)
+    for name in ("one.env", "two.env"):
+        lines = ["# %s" % name, "OTHER=1"]
+        if choose.random() < 0.6:
+            lines.append(choose.choice(["PYTHONPATH=/%s", "export PYTHONPATH='/%s'", 'PYTHONPATH="/%s" # why']) % name)
+        (folder / name).write_text(choose.choice(["\n", "\r\n"]).join(lines + [""]))
+    files = []
+    for number in range(choose.randint(1, 3)):
+        lines = ["x-environment: &environment", "  PYTHONPATH: /merged", "services:"]
+        for name in "abc":
+            if number > 0 and name != "a" and choose.random() < 0.4:
+                continue
+            lines += ["  %s:" % name, "    image: localhost/%s:%d" % (name, number)]
+            if choose.random() < 0.7:
+                lines += random_environment(choose, "    ")
+            if choose.random() < 0.3:
+                lines.append("    env_file: " + choose.choice(["one.env", "[two.env, one.env]", "[{path: two.env}]"]))
+            if number == 0 and name != "a" and choose.random() < 0.4:
+                lines.append("    extends: " + choose.choice(["a", "{service: a}"]))
+        files.append(folder / ("%d.yml" % number))
+        files[-1].write_text(choose.choice(["\n", "\r\n"]).join(lines + [""]))
+    return files
+
+
+# Oracle: the composes' own reading of the files.
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("config", [podman_config, docker_config])
+def test_random_projects_keep_what_the_composes_make_of_them(config, seed, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIVEN", "/given")
+    monkeypatch.delenv("UNSET", raising=False)
+    if seed % 2:
+        monkeypatch.setenv("PYTHONPATH", "/callers")
+    else:
+        monkeypatch.delenv("PYTHONPATH", raising=False)
+    files = random_project(seed, tmp_path / "project")
+    done = tool("compose", *files)
+    assert done.returncode == 0, done.stderr
+    passed_on = any("- PYTHONPATH\n" in path.read_text() for path in files)
+    if config is podman_config and (passed_on or "podman-compose" in done.stderr):
+        pytest.skip("podman-compose cannot, or reads it otherwise, as was said")
+    before = config(files)["services"]
+    (tmp_path / "override.yml").write_text(done.stdout)
+    after = config([*files, tmp_path / "override.yml"])["services"]
+    for name, was in before.items():
+        service, path = without_ours(after[name])
+        assert service == bare(was)
+        had = (was.get("environment") or {}).get("PYTHONPATH")
+        if had:
+            assert path == INSIDE + ":" + had
+        elif config is docker_config or not {"env_file", "extends"} & set(was):
+            # A variable that turned out empty leaves the folder itself, not "".
+            assert path in (INSIDE, INSIDE + ":" + INSIDE)
+        else:  # Of these podman-compose's `config` says nothing more.
+            assert path.startswith(INSIDE)
 
 
 @pytest.mark.parametrize("style", EXPECTED)
