@@ -175,7 +175,9 @@ def test_only_the_inspector_is_added(tmp_path):
             continue
         one, path = without_ours(after[key])
         was = copy.deepcopy(was)
-        container = next(item for item in pod_spec(was)["containers"] if item["name"] == "app")
+        container = next(
+            item for item in pod_spec(was)["containers"] if item["name"] == "app"
+        )
         container["env"] = [
             item for item in container.get("env", []) if item["name"] != "PYTHONPATH"
         ]
@@ -184,7 +186,10 @@ def test_only_the_inspector_is_added(tmp_path):
         expected = EXPECTED[key]
         assert path == "/opt/cyclescope" + (":" + expected if expected else "")
     # `$(ROOT)` is put in only if ROOT stands before it.
-    env = [item["name"] for item in pod_spec(after["Deployment", "app"])["containers"][0]["env"]]
+    env = [
+        item["name"]
+        for item in pod_spec(after["Deployment", "app"])["containers"][0]["env"]
+    ]
     assert env.index("ROOT") < env.index("PYTHONPATH") < env.index("AFTER")
 
 
@@ -215,7 +220,10 @@ def restricted_v2(spec):
             problems.append("privilege")
         added = set(context.get("capabilities", {}).get("add", []))
         problems += added - {"NET_BIND_SERVICE"}
-        if context.get("seccompProfile", {}).get("type", "RuntimeDefault") != "RuntimeDefault":
+        if (
+            context.get("seccompProfile", {}).get("type", "RuntimeDefault")
+            != "RuntimeDefault"
+        ):
             problems.append("seccompProfile")
         problems += [port for port in container.get("ports", []) if "hostPort" in port]
     return problems
@@ -244,7 +252,9 @@ def test_patches_go_to_stdout_and_fit_a_kustomization_of_ones_own(tmp_path):
     (tmp_path / "manifest.yaml").write_text(MANIFESTS)
     done = tool("kube", tmp_path / "manifest.yaml", "--container", "app")
     assert done.returncode == 0
-    assert tool("kube", tmp_path / "manifest.yaml", "--container", "app").stdout == done.stdout
+    assert (
+        tool("kube", tmp_path / "manifest.yaml", "--container", "app").stdout == done.stdout
+    )
     (tmp_path / "patches.yaml").write_text(done.stdout)
     (tmp_path / "kustomization.yaml").write_text(
         "resources: [manifest.yaml]\npatches: [{path: patches.yaml}]\n"
@@ -367,7 +377,9 @@ def test_podman_plays_it_and_a_snapshot_is_taken(podman, install_image, tmp_path
         ).splitlines()
         container = containers.Container(identity)
         lines = wait_until(
-            lambda: [line for line in container.logs().splitlines() if line.startswith("path ")],
+            lambda: [
+                line for line in container.logs().splitlines() if line.startswith("path ")
+            ],
             30,
         )
         assert "/srv/app" in lines[0] and "/opt/cyclescope" not in lines[0]
