@@ -110,15 +110,22 @@ std::string PythonPathOf(const Yaml& container, const std::string& where,
                          std::vector<std::string>& warnings) {
   const Yaml* own = Named(ListOf(container, "env"), kPythonPath);
   if (own && !Find(*own, "valueFrom")) return TextOf(*own, "value");
-  if (own && !changes.python_path) {
+  if (own) {
+    const Yaml* reference = Find((*own)["valueFrom"], "configMapKeyRef");
+    if (reference) {
+      auto map = config_maps.find(TextOf(*reference, "name"));
+      if (map != config_maps.end()) {
+        return Escaped(TextOf(map->second, TextOf(*reference, "key")));
+      }
+    }
+    if (changes.python_path) return Escaped(*changes.python_path);
     throw Error(where + " has PYTHONPATH by valueFrom, which a patch cannot " +
                 "put the hook in front of; give its value by --pythonpath");
   }
-  std::optional<std::string> from_map;
-  if (!own) {
-    from_map = FromSources(container, where, changes, config_maps, warnings);
+  if (auto from_map =
+          FromSources(container, where, changes, config_maps, warnings)) {
+    return Escaped(*from_map);
   }
-  if (from_map) return Escaped(*from_map);
   if (changes.python_path) return Escaped(*changes.python_path);
   if (image) {
     auto found = image->find(kPythonPath);
@@ -306,7 +313,7 @@ KubePatch PatchObject(const Yaml& object, const std::string& kind,
   std::string space = TextOf(*metadata, "namespace");
   if (!space.empty()) whole["metadata"]["namespace"] = space;
   whole["spec"] = std::move(patch["spec"]);
-  std::string file = kind + "-" + name;
+  std::string file = kind + (space.empty() ? "" : "-" + space) + "-" + name;
   for (char& c : file) {
     c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   }

@@ -23,7 +23,7 @@ struct KubeChanges {
 
 /// A strategic-merge patch for one object.
 struct KubePatch {
-  std::string name;  // KIND-NAME in lower case.
+  std::string name;  // KIND-NAMESPACE-NAME in lower case.
   Yaml patch;
 };
 

@@ -120,6 +120,21 @@ TEST_F(KubeTest, KeepsPythonPathOfManifestConfigMapAndImage) {
       "/opt/cyclescope:/map");
 }
 
+TEST_F(KubeTest, FollowsAReferenceToAConfigMapThatIsThere) {
+  EXPECT_EQ(
+      Patches("{kind: ConfigMap, metadata: {name: m}, data: {k: /map}}\n---\n"
+              "{kind: Pod, metadata: {name: p, namespace: s}, spec: "
+              "{containers: [{name: c, image: i, env: [{name: PYTHONPATH, "
+              "valueFrom: {configMapKeyRef: {name: m, key: k}}}]}]}}")
+          .patches.at(0)
+          .patch["spec"]["containers"][0]["env"]
+          .back(),
+      (Yaml{{"name", "PYTHONPATH"},
+            {"value", "/opt/cyclescope:/map"},
+            {"valueFrom", nullptr}}));
+  EXPECT_EQ(result_.patches[0].name, "pod-s-p");
+}
+
 TEST_F(KubeTest, VariablesThatPythonPathRefersToStandBeforeIt) {
   EXPECT_EQ(
       Variables("{name: c, image: i, env: [{name: A, value: '1'}, {name: "

@@ -12,11 +12,10 @@ import sys
 import pytest
 import yaml
 from support import containers
-from support.agent import BUILD, HOOK, ROOT, ask, tool, wait_until
+from support.agent import ROOT, ask, tool, wait_until
 
 STACKS = pathlib.Path(__file__).parent / "stacks"
 INSIDE = "/opt/cyclescope"
-OURS = ("CYCLESCOPE_DIR", "PYTHONPATH")
 PODMAN_COMPOSE = [sys.executable, "-m", "podman_compose"]
 DOCKER_COMPOSE = [
     ROOT
@@ -453,7 +452,10 @@ def shop_image(podman, tmp_path_factory):
 
 
 def shop_stack(image, folder):
-    program = "import shop.cart, signal; print('path', shop.cart.total(), flush=True); "
+    program = (
+        "import sys, signal, shop.cart; print('path', shop.cart.total(), flush=True); "
+        "signal.signal(15, lambda *_: sys.exit()); signal.pause()"
+    )
     path = folder / "compose.yml"
     path.write_text(
         json.dumps(
@@ -463,7 +465,7 @@ def shop_stack(image, folder):
                         "image": image,
                         "network_mode": "none",
                         "user": "1001",
-                        "command": ["python3", "-c", program + "signal.sigwait([15])"],
+                        "command": ["python3", "-c", program],
                     }
                 }
             }

@@ -2,19 +2,21 @@
 
 import copy
 import os
-import shutil
 import subprocess
 
 import kubernetes_validate
 import pytest
 import yaml
 from support import containers
-from support.agent import BUILD, HOOK, ROOT, ask, tool, wait_until
+from support.agent import HOOK, ROOT, ask, tool, wait_until
 
 KUSTOMIZE = ROOT / "build" / "tools" / "usr" / "bin" / "kustomize"
 IMAGE = "localhost/cyclescope-test-install:%d" % os.getpid()
 VERSION = "1.28"  # Of Kubernetes: OpenShift 4.15's.
-PROGRAM = "import sys, signal; print('path', ':'.join(sys.path), flush=True); signal.sigwait([15])"
+PROGRAM = (
+    "import sys, signal; print('path', ':'.join(sys.path), flush=True); "
+    "signal.signal(15, lambda *_: sys.exit()); signal.pause()"
+)
 
 MANIFESTS = """\
 # Objects of many kinds, written in many ways.

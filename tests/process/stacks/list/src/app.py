@@ -7,4 +7,5 @@ import greeting  # Found by the service's own PYTHONPATH.
 
 print("path", ":".join(sys.path), flush=True)
 print("arguments", " ".join(sys.argv[1:]), greeting.TEXT, flush=True)
-signal.sigwait([signal.SIGTERM, signal.SIGINT])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+signal.pause()
