@@ -2,12 +2,13 @@
 
 There where the hook's folder is on PYTHONPATH; the hook takes the folder off
 sys.path again and leaves this module in sys.modules. Imports nothing before it
-is used.
+is used, and must be readable by Python 2.
 """
 
 import sys
 
 _folder = __file__.rpartition("/")[0]
+_has_started = False
 
 
 def arm():
@@ -63,6 +64,120 @@ def _write(path, text):
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _start():
+    """Arm when Python starts, if this is one that was meant.
+
+    Whatever goes wrong, the program must start: one line on stderr at most.
+    """
+    global _has_started
+    if _has_started:
+        return  # Virtual environments run a .pth file twice.
+    _has_started = True
+    try:
+        if _is_meant():
+            arm()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # Site runs in sub-interpreters, too; the main one has its agent.
+        if "subinterpreters" not in str(error):
+            _complain(error)
+
+
+def _complain(error):
+    try:
+        sys.stderr.write(
+            "cyclescope: not loaded: %s\n" % " ".join(str(error).split())
+        )
+    except Exception:
+        pass
+
+
+def _is_meant():
+    """The service and its workers, not every Python that inherits the variables.
+
+    Those are programs that an armed process starts, and what `exec` starts in
+    the container: health checks, shells.
+    """
+    import os
+
+    children = os.environ.get("CYCLESCOPE_CHILDREN") or "workers"
+    if children == "all":
+        return True
+    # The agent sets it where os.environ does not show it, so a copy of
+    # os.environ does not have it.
+    armed = os.environ.get("CYCLESCOPE_ARMED")
+    if armed == str(os.getpid()):
+        return True  # Became this program by exec.
+    try:
+        ancestors, was_entered = _ancestors(os)
+        is_child = armed is not None or any(
+            _has_agent(os, pid) for pid in ancestors
+        )
+    except (OSError, IOError, ValueError):  # No /proc, or not ours to read.
+        is_child, was_entered = armed is not None, False
+    if is_child:
+        return children == "workers" and _is_worker(os)
+    return not was_entered
+
+
+def _read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _ancestors(os):
+    """Pids from the parent up, and whether `exec` brought the last one in.
+
+    That one's parent is not in the container, and yet it is not its first
+    process. Where several containers share one pid namespace their first
+    processes are like that, too, but not in the control group of pid 1.
+    """
+    pids = []
+    pid = os.getpid()
+    while pid > 1:
+        stat = _read("/proc/%d/stat" % pid)
+        parent = int(stat.rpartition(b")")[2].split()[1])
+        if parent == 0:
+            return pids, _read("/proc/1/cgroup") == _read("/proc/self/cgroup")
+        pids.append(parent)
+        pid = parent
+    return pids, False
+
+
+def _has_agent(os, pid):
+    """By its thread's name, which everybody may read.
+
+    The collector's own threads have that name, too. Low numbers first: the
+    agent's is among the first threads that a process makes.
+    """
+    name = b"cyclescope\n"
+    if _read("/proc/%d/comm" % pid) == name:
+        return False
+    tasks = "/proc/%d/task/" % pid
+    for thread in sorted(map(int, os.listdir(tasks)))[1:64]:
+        try:
+            if _read(tasks + "%d/comm" % thread) == name:
+                return True
+        except (OSError, IOError):
+            pass  # It has ended.
+    return False
+
+
+def _is_worker(os):
+    """Started by multiprocessing, or with its parent's own command line.
+
+    The latter as servers do that reload themselves.
+    """
+    words = getattr(sys, "orig_argv", [])
+    if "--multiprocessing-fork" in words or any(
+        "multiprocessing.forkserver import" in word for word in words
+    ):
+        return True
+    own = _read("/proc/self/cmdline").split(b"\0")
+    return own[1:] == _read("/proc/%d/cmdline" % os.getppid()).split(b"\0")[1:]
 
 
 def _inspector():
