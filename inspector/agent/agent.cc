@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +16,7 @@
 #define JSON_NO_IO
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 #include "inspector/agent/collector_requests.h"
 #include "inspector/agent/heap_export.h"
@@ -30,6 +30,10 @@ namespace {
 constexpr char kVersion[] = "0.1.0";
 constexpr double kDeadlineSeconds = 120;
 constexpr int kNoDescriptorsMs = 1000;
+// A forked child that ends or becomes another program before leaves no trace.
+constexpr int64_t kChildListensAfterUs = 50'000;
+// Whoever has asked nothing for so long goes where others wait to come in.
+constexpr int64_t kNoRequestUs = 10'000;
 // mallinfo2 holds each malloc arena's lock; after one call this long it is left
 // alone unless somebody asks for a snapshot (design, Decisions).
 constexpr int64_t kSlowMallocUs = 10'000;
@@ -37,6 +41,12 @@ constexpr int64_t kSlowMallocUs = 10'000;
 std::string OutputOf(const Settings& settings) {
   if (settings.out_is_stderr) return {};
   return settings.out.empty() ? settings.directory : settings.out;
+}
+
+void Drain(const Descriptor& pipe) {
+  char bytes[64];
+  while (read(pipe.number(), bytes, sizeof bytes) == sizeof bytes) {
+  }
 }
 
 }  // namespace
@@ -54,7 +64,8 @@ bool SnapshotOrder::WaitFor(int milliseconds) {
                            [this] { return done_; });
 }
 
-Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
+Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path,
+             Listening listening)
     : runtime_(std::move(runtime)),
       settings_(std::move(settings)),
       path_(std::move(path)),
@@ -62,21 +73,18 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path)
       output_(OutputOf(settings_), owner_pid_),
       memory_(settings_.at_percent) {
   for (std::atomic<int>& socket : sockets_) socket.store(-1);
-  socket_path_ = settings_.directory + "/cyclescope-" +
-                 std::to_string(owner_pid_) + ".sock";
-  listener_ = Listen(socket_path_);
-  wake_ = Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake_.open()) {
-    unlink(socket_path_.c_str());
-    throw std::runtime_error("eventfd: " + std::string(std::strerror(errno)));
-  }
+  OpenPipe();
+  if (listening == Listening::kNow)
+    listener_ = Listener(settings_.directory, owner_pid_);
+  else
+    listen_at_us_ = MonotonicMicroseconds() + kChildListensAfterUs;
   identity_ = {owner_pid_, StartedAt(), ExecutablePath(), runtime_.version,
                runtime_.build};
   if (settings_.every_seconds > 0)
     next_report_us_ = MonotonicMicroseconds() +
                       static_cast<int64_t>(settings_.every_seconds * 1e6);
   if (settings_.signal != 0) {
-    std::string refusal = CatchSignal(settings_.signal, wake_.number(),
+    std::string refusal = CatchSignal(settings_.signal, wakes_.number(), pipe_,
                                       settings_.children != "none");
     if (!refusal.empty()) Complain(refusal);
   }
@@ -90,15 +98,60 @@ Agent::~Agent() {
 
 void Agent::Leave() {
   ReleaseSignal();
-  listener_.Close();
-  if (getpid() == owner_pid_) unlink(socket_path_.c_str());
+  if (getpid() != owner_pid_) return listener_.Close();
+  if (!HasDescriptors()) listener_.Abandon();
+  listener_.Remove();
+  RemoveStaleSockets(settings_.directory);
+}
+
+void Agent::OpenPipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+    throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
+  wake_ = Descriptor(ends[0]);
+  wakes_ = Descriptor(ends[1]);
+  pipe_ = FileId::Of(ends[0]);
+}
+
+bool Agent::HasDescriptors() const {
+  return pipe_.IsOf(wake_.number()) && pipe_.IsOf(wakes_.number()) &&
+         (!listener_.open() || listener_.is_ours());
+}
+
+void Agent::Reopen() {
+  for (auto& client : clients_) client->connection.Abandon();
+  clients_.clear();
+  wake_.Abandon();
+  wakes_.Abandon();
+  listener_.Abandon();
+  OpenPipe();
+  if (settings_.signal != 0)
+    CatchSignal(settings_.signal, wakes_.number(), pipe_,
+                settings_.children != "none");
+  listen_at_us_ = MonotonicMicroseconds();
+}
+
+void Agent::ListenNow() {
+  // A fork meanwhile would take the lock on the directory along.
+  if (!gate_.Enter(stop_)) return;
+  listen_at_us_ = 0;
+  try {
+    listener_ = Listener(settings_.directory, owner_pid_);
+  } catch (const std::exception& error) {
+    Complain(error.what());
+  }
+  gate_.Leave();
 }
 
 bool Agent::Start() {
   if (running_) return true;
   stop_.store(false);
-  uint64_t count = 0;
-  (void)!read(wake_.number(), &count, sizeof count);
+  try {
+    if (!HasDescriptors()) Reopen();
+  } catch (const std::exception&) {  // Python's hooks call this, not a door.
+    return false;
+  }
+  Drain(wake_);
   sigset_t all;
   sigset_t previous;
   sigfillset(&all);
@@ -114,8 +167,8 @@ bool Agent::Start() {
 }
 
 void Agent::Wake() {
-  uint64_t one = 1;
-  (void)!write(wake_.number(), &one, sizeof one);
+  // Else it looks within a tenth of a second, as it does at the collector.
+  if (pipe_.IsOf(wakes_.number())) (void)!write(wakes_.number(), "", 1);
 }
 
 void Agent::TellToStop() {
@@ -170,12 +223,14 @@ bool Agent::StopWithin(int milliseconds) {
 }
 
 void Agent::AbandonInChild() {
+  running_ = false;
+  if (!HasDescriptors()) return;  // They are not here, or another's.
   listener_.Close();
   wake_.Close();
+  wakes_.Close();
   // The list may have been changing at the fork if the thread ran.
   for (std::atomic<int>& socket : sockets_)
     if (socket.load() >= 0) close(socket.load());
-  running_ = false;
 }
 
 void* Agent::Main(void* agent) {
@@ -205,6 +260,8 @@ int Agent::PollTimeoutMs() const {
   };
   if (next_report_us_ > 0) wake_at(next_report_us_);
   if (memory_.watches()) wake_at(memory_.next_us());
+  if (listen_at_us_ > 0) wake_at(listen_at_us_);
+  if (accept_at_us_ > now) wake_at(accept_at_us_);
   wake_at(clock_.next_us());
   if (wait_us <= 0) return static_cast<int>(wait_us);
   return static_cast<int>(
@@ -214,6 +271,13 @@ int Agent::PollTimeoutMs() const {
 void Agent::Loop() {
   std::vector<pollfd> waits;
   while (!stop_.load()) {
+    if (listen_at_us_ > 0 && MonotonicMicroseconds() >= listen_at_us_)
+      ListenNow();
+    if (listener_.open() && !std::exchange(has_cleaned_, true) &&
+        gate_.Enter(stop_)) {
+      RemoveStaleSockets(settings_.directory);
+      gate_.Leave();
+    }
     // Requests that a stop interrupted come first.
     for (auto& client : clients_)
       if (!client->request.empty() && !Serve(*client, 0)) client.reset();
@@ -224,7 +288,8 @@ void Agent::Loop() {
     if (stop_.load()) return;
     waits.clear();
     waits.push_back({wake_.number(), POLLIN, 0});
-    waits.push_back({listener_.number(), POLLIN, 0});
+    bool accepts = MonotonicMicroseconds() >= accept_at_us_;
+    waits.push_back({listener_.number(), short(accepts ? POLLIN : 0), 0});
     for (const auto& client : clients_) {
       short events = client->connection.ended() ? 0 : POLLIN;
       if (client->connection.has_output()) events |= POLLOUT;
@@ -233,9 +298,11 @@ void Agent::Loop() {
     int ready = poll(waits.data(), waits.size(), PollTimeoutMs());
     if (ready < 0 && errno != EINTR) return;
     if (stop_.load()) return;
-    uint64_t wakes = 0;
-    if (waits[0].revents != 0)
-      (void)!read(wake_.number(), &wakes, sizeof wakes);
+    if (!HasDescriptors()) {
+      Reopen();
+      continue;
+    }
+    if (waits[0].revents != 0) Drain(wake_);
     for (size_t i = 0; i < clients_.size(); ++i)
       if (!Serve(*clients_[i], waits[i + 2].revents)) clients_[i].reset();
     std::erase(clients_, nullptr);
@@ -256,7 +323,26 @@ void Agent::LookAtCollector() {
   clock_.Look(MonotonicMicroseconds(), moment);
 }
 
+bool Agent::MakeRoom() {
+  if (clients_.size() < kMostClients) return true;
+  int64_t now = MonotonicMicroseconds();
+  auto idle =
+      std::find_if(clients_.begin(), clients_.end(), [now](const auto& client) {
+        return client->request.empty() && !client->connection.has_output() &&
+               !client->connection.has_input() &&
+               now - client->idle_since_us >= kNoRequestUs;
+      });
+  if (idle == clients_.end()) {
+    accept_at_us_ = now + kNoRequestUs;
+    return false;
+  }
+  clients_.erase(idle);
+  return true;
+}
+
 void Agent::Accept() {
+  accept_at_us_ = 0;
+  if (!MakeRoom()) return;
   Descriptor socket(accept4(listener_.number(), nullptr, nullptr,
                             SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.open() && errno != EAGAIN) {
@@ -265,11 +351,17 @@ void Agent::Accept() {
     pollfd stop = {wake_.number(), POLLIN, 0};
     poll(&stop, 1, kNoDescriptorsMs);
   }
-  if (!socket.open() || clients_.size() >= kMostClients) return;
+  if (!socket.open()) return;
   Connection connection(std::move(socket));
-  if (!connection.PeerIsAllowed()) return;
+  std::string refusal = connection.Refusal();
+  if (!refusal.empty()) {
+    connection.Queue(ErrorReport(refusal));
+    connection.Flush();
+    return;
+  }
   auto slot = std::find(sockets_.begin(), sockets_.end(), -1);
   clients_.push_back(std::make_unique<Client>(std::move(connection), *slot));
+  clients_.back()->idle_since_us = MonotonicMicroseconds();
 }
 
 bool Agent::Serve(Client& client, short events) {
@@ -299,6 +391,7 @@ bool Agent::Serve(Client& client, short events) {
   client.request.clear();
   client.descriptor.Close();
   client.connection.Queue(reply);
+  client.idle_since_us = MonotonicMicroseconds();
   return client.connection.Flush();
 }
 

@@ -13,6 +13,7 @@
 
 #include "inspector/agent/collection_clock.h"
 #include "inspector/agent/connection.h"
+#include "inspector/agent/listener.h"
 #include "inspector/agent/memory_trigger.h"
 #include "inspector/agent/report.h"
 #include "inspector/agent/report_output.h"
@@ -43,9 +44,14 @@ class SnapshotOrder {
 /// it, and it blocks all signals, so that the service's own threads get them.
 class Agent {
  public:
-  /// Opens the socket; no thread yet. `path`: the interpreter's sys.path, for
-  /// the package list. Throws std::runtime_error with a sentence.
-  Agent(Runtime runtime, Settings settings, std::vector<std::string> path);
+  enum class Listening { kNow, kLater };
+
+  /// Opens the socket, or has the thread do it where the process lives longer
+  /// than a moment, as most forked children do not; no thread yet. `path`: the
+  /// interpreter's sys.path, for the package list. Throws std::runtime_error
+  /// with a sentence.
+  Agent(Runtime runtime, Settings settings, std::vector<std::string> path,
+        Listening listening);
   ~Agent();
   Agent(const Agent&) = delete;
 
@@ -63,7 +69,8 @@ class Agent {
   bool StopWithin(int milliseconds);
   /// Has a snapshot taken by the thread, when it runs.
   std::shared_ptr<SnapshotOrder> Order(std::vector<std::string> watch);
-  /// The last act of a process that ends in order.
+  /// The last act of a process that ends in order. Takes away the sockets that
+  /// workers have left.
   void Leave();
   /// In the child of a fork: there is no thread here and its memory may be in
   /// any state. Closes what was inherited; the object must not be used after.
@@ -90,14 +97,26 @@ class Agent {
     std::atomic<int>& slot;
     std::string request;    // Not answered yet.
     Descriptor descriptor;  // Came with it.
+    int64_t idle_since_us = 0;
   };
 
+  /// The pipe that wakes the thread.
+  void OpenPipe();
+  /// False if the program has closed our descriptors under us: the numbers may
+  /// be its own by now, and must not be used or closed.
+  bool HasDescriptors() const;
+  /// Forgets descriptors that are not ours any more, and makes new ones.
+  void Reopen();
+  /// Makes the socket, on the thread.
+  void ListenNow();
   void Wake();
   void TellToStop();
   /// Waits until the kernel counts the joined thread no more.
   void Forget();
   static void* Main(void* agent);
   void Loop();
+  /// For one more client; false if those that are here all want something.
+  bool MakeRoom();
   void Accept();
   /// False if the client is to be dropped.
   bool Serve(Client& client, short events);
@@ -121,9 +140,13 @@ class Agent {
   Runtime runtime_;
   Settings settings_;
   std::vector<std::string> path_;
-  std::string socket_path_;
-  Descriptor listener_;
-  Descriptor wake_;  // eventfd
+  Listener listener_;
+  int64_t listen_at_us_ = 0;  // 0: it listens, or cannot.
+  int64_t accept_at_us_ = 0;  // Not before: there was no room.
+  bool has_cleaned_ = false;
+  Descriptor wake_;   // The end of a pipe that the thread waits at,
+  Descriptor wakes_;  // and the one that is written to.
+  FileId pipe_;
   std::vector<std::unique_ptr<Client>> clients_;
   // Their sockets, for a forked child to close: it may not look at the list.
   std::array<std::atomic<int>, kMostClients> sockets_;

@@ -1,21 +1,38 @@
 #include "inspector/agent/connection.h"
 
+#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <stdexcept>
+#include <limits>
 
 #include "inspector/agent/child.h"
+#include "inspector/agent/proc_text.h"
 
 namespace inspector {
 namespace {
 
 constexpr size_t kLongestRequest = 1 << 16;
 constexpr int64_t kSendTimeoutUs = 5'000'000;
+
+uid_t OverflowUid() {
+  constexpr uid_t kUsual = 65534;
+  std::string text = ReadFile("/proc/sys/kernel/overflowuid");
+  return text.empty() ? kUsual : static_cast<uid_t>(std::stoul(text));
+}
+
+/// In a user namespace with a number for each user that there is.
+bool SeesAllUsers() {
+  unsigned inside = 0;
+  unsigned outside = 0;
+  unsigned count = 0;
+  std::string map = ReadFile("/proc/self/uid_map");
+  return std::sscanf(map.c_str(), "%u %u %u", &inside, &outside, &count) == 3 &&
+         inside == 0 && count == std::numeric_limits<unsigned>::max();
+}
 
 }  // namespace
 
@@ -24,44 +41,34 @@ void Descriptor::Close() {
   number_ = -1;
 }
 
-Descriptor Listen(const std::string& path) {
-  auto fail = [&path](const std::string& why) {
-    return std::runtime_error("the socket " + path + " cannot be made: " + why);
-  };
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    throw fail("the path is longer than a socket's may be (" +
-               std::to_string(sizeof address.sun_path - 1) +
-               " bytes); name a shorter CYCLESCOPE_DIR");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  Descriptor socket(
-      ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.open()) throw fail(std::strerror(errno));
-  // A process that had our pid may have left it; containers that share the
-  // directory may have our pid now.
-  if (connect(socket.number(), reinterpret_cast<sockaddr*>(&address),
-              sizeof address) == 0 ||
-      errno == EAGAIN)
-    throw fail(
-        "another process answers there; give each container a "
-        "CYCLESCOPE_DIR of its own");
-  fchmod(socket.number(), 0600);  // bind() gives the file the socket's mode.
-  unlink(path.c_str());
-  if (bind(socket.number(), reinterpret_cast<sockaddr*>(&address),
-           sizeof address) != 0 ||
-      listen(socket.number(), 16) != 0)
-    throw fail(std::strerror(errno));
-  chmod(path.c_str(), 0600);
-  return socket;
+FileId FileId::Of(int descriptor) {
+  struct stat file = {};
+  return fstat(descriptor, &file) == 0 ? FileId(file) : FileId();
 }
 
-bool Connection::PeerIsAllowed() const {
+std::string Connection::Refusal() const {
   ucred peer = {};
   socklen_t size = sizeof peer;
   if (getsockopt(number(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
-    return false;
-  return peer.uid == 0 || peer.uid == geteuid();
+    return "the system does not say who asks: " +
+           std::string(std::strerror(errno));
+  if (peer.uid == 0) return {};
+  // A user that has no number in our user namespace is shown as the overflow
+  // uid, which is ours if we run as nobody.
+  bool is_unknown =
+      peer.uid == OverflowUid() && peer.pid == 0 && !SeesAllUsers();
+  if (peer.uid == geteuid() && !is_unknown) return {};
+  return "this process answers only root and its own user, uid " +
+         std::to_string(geteuid()) + ", and sees you as " +
+         (is_unknown ? "a user" : "uid " + std::to_string(peer.uid)) +
+         (is_unknown ? " that its user namespace does not know" : "") +
+         "; ask as one of these";
+}
+
+bool Connection::has_input() const {
+  int waiting = 0;
+  return has_line() ||
+         (ioctl(number(), FIONREAD, &waiting) == 0 && waiting > 0);
 }
 
 Connection::Input Connection::Read(std::string& line) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -19,6 +21,8 @@ class Descriptor {
   }
   ~Descriptor() { Close(); }
   void Close();
+  /// Forgets it without closing: the number is not ours any more.
+  void Abandon() { number_ = -1; }
   int number() const { return number_; }
   bool open() const { return number_ >= 0; }
 
@@ -26,9 +30,24 @@ class Descriptor {
   int number_ = -1;
 };
 
-/// The agent's socket, mode 0600 from its first moment. Throws
-/// std::runtime_error with a sentence that names the path.
-Descriptor Listen(const std::string& path);
+/// Which file a descriptor or a name leads to. A program may close descriptors
+/// that it does not know (daemons close all), and open its own under the same
+/// numbers: before one is used we look whether it is still ours. No use with
+/// eventfds and the like, which share one inode.
+class FileId {
+ public:
+  FileId() = default;
+  explicit FileId(const struct stat& file)
+      : device_(file.st_dev), inode_(file.st_ino) {}
+  static FileId Of(int descriptor);
+  /// Also in a signal handler.
+  bool IsOf(int descriptor) const { return Of(descriptor) == *this; }
+  bool operator==(const FileId&) const = default;
+
+ private:
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
 
 /// One client: same user as the process, or root. Reads requests line by line,
 /// without blocking; takes one descriptor that comes along.
@@ -37,8 +56,9 @@ class Connection {
   explicit Connection(Descriptor socket) : socket_(std::move(socket)) {}
   int number() const { return socket_.number(); }
 
-  /// SO_PEERCRED, seen from this process's user namespace.
-  bool PeerIsAllowed() const;
+  /// Why the peer may not ask, in a sentence; empty if it may. By SO_PEERCRED,
+  /// so as this process's namespaces show it.
+  std::string Refusal() const;
   enum class Input { kNothing, kLine, kEnded, kClosed };
   /// Reads what is there; kLine when `line` was filled, kEnded when no more
   /// will come, kClosed when the client is to be dropped.
@@ -51,8 +71,15 @@ class Connection {
   bool Flush();
   /// Read would give a line at once.
   bool has_line() const { return buffer_.find('\n') != std::string::npos; }
+  /// It would, or there is something to read.
+  bool has_input() const;
   bool ended() const { return ended_; }
   bool has_output() const { return sent_ < output_.size(); }
+  /// As Descriptor::Abandon.
+  void Abandon() {
+    socket_.Abandon();
+    descriptor_.Abandon();
+  }
 
  private:
   Descriptor socket_;

@@ -135,8 +135,8 @@ PyObject* AfterForkInChild(PyObject*, PyObject*) {
     Py_RETURN_NONE;
   }
   try {
-    the_agent =
-        new Agent(std::move(runtime), std::move(settings), std::move(path));
+    the_agent = new Agent(std::move(runtime), std::move(settings),
+                          std::move(path), Agent::Listening::kLater);
     Py_AddPendingCall(StartLater, nullptr);
   } catch (const std::exception&) {
     the_agent = nullptr;  // A worker without an agent still works.
@@ -196,8 +196,9 @@ PyObject* Start(PyObject*, PyObject*) {
     PyRef stop = Checked(PyCFunction_New(&at_exit, nullptr));
     runtime.exit_function =
         exit_function != nullptr ? exit_function : stop.get();
-    auto agent = std::make_unique<Agent>(std::move(runtime),
-                                         std::move(settings), SearchPath());
+    auto agent =
+        std::make_unique<Agent>(std::move(runtime), std::move(settings),
+                                SearchPath(), Agent::Listening::kNow);
     if (exit_function == nullptr) {
       RegisterHooks(stop);
       exit_function = stop.get();

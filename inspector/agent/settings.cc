@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "inspector/agent/listener.h"
+
 namespace inspector {
 namespace {
 
@@ -60,10 +62,9 @@ double ParsePercent(const std::string& text) {
 std::vector<std::string> ParseAllow(const std::string& text) {
   std::vector<std::string> allow = Split(text);
   for (const std::string& request : allow)
-    if (request != "collect" && request != "trim" && request != "values" &&
-        request != "oracle")
+    if (request != "collect" && request != "trim" && request != "oracle")
       throw std::runtime_error("CYCLESCOPE_ALLOW=" + request +
-                               " is not known; collect, trim and values are");
+                               " is not known; collect and trim are");
   return allow;
 }
 
@@ -106,7 +107,7 @@ Settings ReadSettings() {
   settings.directory = Variable("CYCLESCOPE_DIR");
   if (settings.directory.empty()) {
     for (const char* candidate : {"/run", "/tmp", "/dev/shm"}) {
-      if (access(candidate, W_OK | X_OK) != 0) continue;
+      if (!ObjectionTo(candidate).empty()) continue;
       settings.directory = candidate;
       break;
     }
@@ -114,9 +115,10 @@ Settings ReadSettings() {
       throw std::runtime_error(
           "none of /run, /tmp and /dev/shm can be written; name a directory in "
           "CYCLESCOPE_DIR");
-  } else if (access(settings.directory.c_str(), W_OK | X_OK) != 0) {
-    throw std::runtime_error("CYCLESCOPE_DIR=" + settings.directory +
-                             " cannot be written; name another directory");
+  } else if (std::string objection = ObjectionTo(settings.directory);
+             !objection.empty()) {
+    throw std::runtime_error("CYCLESCOPE_DIR=" + settings.directory + " " +
+                             objection);
   }
   settings.out = Variable("CYCLESCOPE_OUT");
   settings.out_is_stderr = settings.out == "stderr";

@@ -11,12 +11,12 @@ struct Settings {
   std::string directory;  // CYCLESCOPE_DIR, else the first writable default.
   std::string out;        // CYCLESCOPE_OUT; empty: `directory`.
   bool out_is_stderr = false;
-  double every_seconds = 0;        // CYCLESCOPE_EVERY; 0 = only on request.
-  int signal = 0;                  // CYCLESCOPE_SIGNAL; 0 = none.
-  double at_percent = 0;           // CYCLESCOPE_AT; 0 = not watched.
-  std::vector<std::string> watch;  // CYCLESCOPE_WATCH
-  std::string children = "none";   // CYCLESCOPE_CHILDREN
-  std::vector<std::string> allow;  // CYCLESCOPE_ALLOW
+  double every_seconds = 0;          // CYCLESCOPE_EVERY; 0 = only on request.
+  int signal = 0;                    // CYCLESCOPE_SIGNAL; 0 = none.
+  double at_percent = 0;             // CYCLESCOPE_AT; 0 = not watched.
+  std::vector<std::string> watch;    // CYCLESCOPE_WATCH
+  std::string children = "workers";  // CYCLESCOPE_CHILDREN
+  std::vector<std::string> allow;    // CYCLESCOPE_ALLOW
   bool Allows(const std::string& request) const;
 };
 

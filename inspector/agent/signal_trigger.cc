@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdint>
 
 #include "inspector/agent/settings.h"
 
@@ -15,6 +14,7 @@ namespace {
 // What the handler needs; written before the handler can run.
 int caught = 0;
 std::atomic<int> wake_descriptor{-1};
+FileId wake_file;
 std::atomic<pid_t> owner{0};
 std::atomic<bool> noted{false};
 std::atomic<bool> noted_by_children{false};
@@ -32,8 +32,8 @@ void OnSignal(int number, siginfo_t* info, void* context) noexcept {
   bool is_ours = getpid() == owner.load();
   bool is_noted = is_ours || noted_by_children.load();
   if (is_noted) noted.store(true);
-  uint64_t one = 1;
-  if (is_ours) (void)!write(wake_descriptor.load(), &one, sizeof one);
+  int wake = wake_descriptor.load();
+  if (is_ours && wake_file.IsOf(wake)) (void)!write(wake, "", 1);
   if ((before_us.sa_flags & SA_SIGINFO) != 0) {
     before_us.sa_sigaction(number, info, context);
   } else if (IsFunction(before_us)) {
@@ -53,7 +53,10 @@ bool IsInPlace() {
 
 }  // namespace
 
-std::string CatchSignal(int number, int wake, bool children_are_armed) {
+std::string CatchSignal(int number, int wake, FileId pipe,
+                        bool children_are_armed) {
+  wake_descriptor.store(-1);
+  wake_file = pipe;
   wake_descriptor.store(wake);
   owner.store(getpid());
   noted_by_children.store(children_are_armed);

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "inspector/agent/connection.h"
+
 namespace inspector {
 
 /// CYCLESCOPE_SIGNAL. One handler for the process, put in front of what was
@@ -12,11 +14,13 @@ namespace inspector {
 ///
 /// Called with the GIL held, except for the last two.
 
-/// From now on the signal is noted and `wake`, an eventfd, is written. Forked
+/// From now on the signal is noted and a byte written to `wake`, a pipe, while
+/// that number leads to the file `pipe`. Forked
 /// children do with it what they did without us; if `children_are_armed`, they
 /// note it for an agent of theirs, which takes over the handler by this call.
 /// Returns an empty text, or a sentence that says why it cannot be used.
-std::string CatchSignal(int number, int wake, bool children_are_armed);
+std::string CatchSignal(int number, int wake, FileId pipe,
+                        bool children_are_armed);
 /// Puts back what was there, unless it is not ours any more.
 void ReleaseSignal();
 

@@ -221,28 +221,3 @@ for number in range(1, 2000):
     ):
         wait_until(lambda: len(list(agent_directory.glob("cyclescope-*.json"))) >= 2)
     assert mine.read_text() == "precious"
-
-
-def test_a_socket_that_another_process_answers_at_is_left_alone(
-    python, agent_directory
-):
-    # As in a directory shared by containers, where each service has pid 1.
-    code = """
-import os, socket, sys
-listener = socket.socket(socket.AF_UNIX)
-path = "%s/cyclescope-%d.sock" % (os.environ["CYCLESCOPE_DIR"], os.getpid())
-listener.bind(path)
-listener.listen()
-listener.set_inheritable(True)
-os.environ["CYCLESCOPE"] = "1"
-os.execv(sys.executable, [sys.executable, "-c", "print(1)"])
-"""
-    done = subprocess.run(
-        [python.path, "-c", code],
-        env=environment(agent_directory, CYCLESCOPE="0"),
-        capture_output=True,
-        text=True,
-        timeout=20,
-    )
-    assert (done.returncode, done.stdout) == (0, "1\n")
-    assert "another process answers there" in done.stderr

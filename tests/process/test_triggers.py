@@ -97,7 +97,9 @@ assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGUSR2
 """
     with subprocess.Popen(
         [python.path, str(PROGRAMS / PROGRAM), code],
-        env=environment(agent_directory, CYCLESCOPE_SIGNAL="USR2"),
+        env=environment(
+            agent_directory, CYCLESCOPE_SIGNAL="USR2", CYCLESCOPE_CHILDREN="none"
+        ),
         text=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
