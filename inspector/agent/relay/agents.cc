@@ -62,14 +62,18 @@ std::vector<std::string> OtherFolders() {
   return folders;
 }
 
-/// The number in `cyclescope-7.sock`; 0 if the name is another one.
+/// The first number in `cyclescope-7.sock` and `cyclescope-7-4026532561.sock`
+/// (inspector/agent/listener.h); 0 if the name is another one.
 int PidOf(const std::string& name) {
-  int pid = 0;
-  int length = 0;
-  if (std::sscanf(name.c_str(), "cyclescope-%9d.sock%n", &pid, &length) != 1 ||
-      static_cast<size_t>(length) != name.size())
-    return 0;
-  return pid;
+  for (const char* form :
+       {"cyclescope-%9d.sock%n", "cyclescope-%9d-%*u.sock%n"}) {
+    int pid = 0;
+    int length = 0;
+    if (std::sscanf(name.c_str(), form, &pid, &length) == 1 &&
+        static_cast<size_t>(length) == name.size())
+      return pid;
+  }
+  return 0;
 }
 
 }  // namespace
