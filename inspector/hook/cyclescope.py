@@ -128,23 +128,43 @@ def _read(path):
         return file.read()
 
 
+def _parent(pid):
+    return int(_read("/proc/%d/stat" % pid).rpartition(b")")[2].split()[1])
+
+
 def _ancestors(os):
     """Pids from the parent up, and whether `exec` brought the last one in.
 
-    That one's parent is not in the container, and yet it is not its first
-    process. Where several containers share one pid namespace their first
-    processes are like that, too, but not in the control group of pid 1.
+    That one's parent is not in the container, as its first process's is not,
+    which was there before.
     """
-    pids = []
-    pid = os.getpid()
-    while pid > 1:
-        stat = _read("/proc/%d/stat" % pid)
-        parent = int(stat.rpartition(b")")[2].split()[1])
+    pids = [os.getpid()]
+    while pids[-1] > 1:
+        parent = _parent(pids[-1])
         if parent == 0:
-            return pids, _read("/proc/1/cgroup") == _read("/proc/self/cgroup")
+            return pids[1:], not _is_first(os, pids[-1])
         pids.append(parent)
-        pid = parent
-    return pids, False
+    return pids[1:], False
+
+
+def _is_first(os, pid):
+    """Of those in the control group that have no parent here.
+
+    Pid 1 may be another container's, where they share one pid namespace.
+    """
+    own = _read("/proc/self/cgroup")
+    for earlier in os.listdir("/proc"):
+        try:
+            if (
+                earlier.isdigit()
+                and int(earlier) < pid
+                and _parent(int(earlier)) == 0
+                and _read("/proc/%s/cgroup" % earlier) == own
+            ):
+                return False
+        except (OSError, IOError):
+            pass  # It has ended.
+    return True
 
 
 def _has_agent(os, pid):

@@ -213,12 +213,31 @@ def test_a_python_that_exec_starts_in_the_container_is_not_armed(python, agent_d
 
 @needs_root
 def test_a_service_below_the_first_process_is_armed(python, agent_directory):
-    """A shell or an init as pid 1; its first process of its own where the pid
-    namespace is shared and pid 1 is in another control group is not had here."""
+    """A shell or an init as pid 1."""
     done = run("unshare", ["--pid", "--fork", "--mount-proc",
                *started_by("true"), "/bin/sh", "-c", '"$0" -c "$1"; exit', python.path, ARMED],
                environment(agent_directory))
     assert done == (0, "True\n", "")
+
+
+SERVES = "import sys, time; print('_cyclescope' in sys.modules, flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize("kind", ["its own", "shared"])
+def test_in_a_container_the_service_is_armed_and_what_exec_starts_is_not(podman, kind):
+    """Also where containers share one pid namespace, as in a pod that asks for it."""
+    options = {"mounts": [(HOOK, "/opt/cyclescope")], "variables": {"PYTHONPATH": "/opt/cyclescope"}}
+    with podman.started("sleep", "60") as other:
+        if kind == "shared":
+            options["pid"] = "container:" + other.id
+        with podman.started("python3", "-c", SERVES, **options) as container:
+            assert wait_until(container.logs) == "True\n"
+            for command in (["python3", "-c", ARMED],
+                            ["/bin/sh", "-c", 'python3 -c "$0"; exit', ARMED]):
+                done = container.exec(*command)
+                assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+            done = container.exec("env", "CYCLESCOPE_CHILDREN=all", "python3", "-c", ARMED)
+            assert done.stdout == "True\n"
 
 
 # Virtual environments and the .pth file.
