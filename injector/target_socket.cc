@@ -17,6 +17,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "injector/environment.h"
 
@@ -111,6 +112,30 @@ UniqueFd OpenInside(const fs::path& root, const std::string& path) {
   return folder;
 }
 
+/// What the inspector may call its socket (inspector/agent/listener.h), the
+/// name that is its own alone first.
+std::vector<std::string> NamesOf(pid_t pid, int pid_inside) {
+  std::string stem = "cyclescope-" + std::to_string(pid_inside);
+  std::vector<std::string> names = {stem + ".sock"};
+  std::error_code failure;
+  std::string link = fs::read_symlink(ProcPath(pid, "ns/pid"), failure);
+  size_t begin = link.find('[');
+  if (!failure && begin != std::string::npos && link.ends_with(']'))
+    names.insert(
+        names.begin(),
+        stem + "-" + link.substr(begin + 1, link.size() - begin - 2) + ".sock");
+  return names;
+}
+
+std::vector<std::pair<fs::path, std::string>> Places(
+    const std::vector<fs::path>& folders,
+    const std::vector<std::string>& names) {
+  std::vector<std::pair<fs::path, std::string>> places;
+  for (const fs::path& folder : folders)
+    for (const std::string& name : names) places.emplace_back(folder, name);
+  return places;
+}
+
 bool IsSocket(const UniqueFd& entry) {
   struct stat status = {};
   return fstat(entry.get(), &status) == 0 && S_ISSOCK(status.st_mode);
@@ -179,8 +204,8 @@ TargetSocket FindSocket(pid_t pid) {
   found.pid_inside = pids.empty() ? pid : static_cast<int>(pids.back());
   found.uid = static_cast<uid_t>(uids.size() > 1 ? uids[1] : 0);
   found.gid = static_cast<gid_t>(gids.size() > 1 ? gids[1] : 0);
-  std::string file = "cyclescope-" + std::to_string(found.pid_inside) + ".sock";
-  for (const fs::path& folder : folders) {
+  for (const auto& [folder, file] :
+       Places(folders, NamesOf(pid, found.pid_inside))) {
     // A relative folder is relative to where the process stands.
     fs::path root = ProcPath(pid, folder.is_absolute() ? "root" : "cwd");
     found.path = root / folder.relative_path() / file;

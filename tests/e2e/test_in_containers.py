@@ -205,6 +205,25 @@ def test_another_user_namespace(any_python):
             assert_known_heap(said(tool("snapshot", name, "--watch", "Hub", "--json")))
 
 
+def test_two_containers_that_share_the_directory_of_their_sockets(any_python, agent_directory):
+    """Both are process 1 to themselves."""
+    shared = {
+        "volume": ["%s:/shared" % agent_directory],
+        "variables": {"CYCLESCOPE_DIR": "/shared"},
+    }
+    with containers.running(PROGRAM, any_python, **shared) as one:
+        with containers.running(PROGRAM, any_python, **shared) as two:
+            for target in (one, two):
+                place = "exec:podman exec -i " + target.container.name
+                for name in (target.pid, target.container.name, place):
+                    report = said(tool("snapshot", name, "--json"))
+                    assert report["process"]["pid"] in (target.pid, 1)
+                    assert_known_heap(said(tool("snapshot", name, "--watch", "Hub", "--json")))
+            names = sorted(path.name for path in agent_directory.iterdir())
+            assert len(names) == 2 and names[0].startswith("cyclescope-1-")
+    assert list(agent_directory.iterdir()) == []
+
+
 def test_a_container_that_stops_in_the_middle(any_python, agent_directory):
     place = "exec:podman exec -i %s"
     with containers.started(
