@@ -416,28 +416,47 @@ def test_user_of_the_containers_process_sees_it_without_its_name(
     assert "no container engine that answers" in why_not(found, "exec")
 
 
-def test_user_with_the_engines_socket_gets_the_names(
-    podman, podman_socket, any_python, tool_for_all
+def test_user_with_the_engines_socket_gets_names_and_snapshots(
+    podman, podman_socket, any_python, tool_for_all, tmp_path
 ):
-    """And what may be looked into does not change by that."""
+    """Also of processes that this user may not look into."""
+    os.chown(tmp_path, NOBODY, NOBODY)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    variables = {
+        **os.environ,
+        "DOCKER_HOST": "unix://" + podman_socket,
+        "HOME": str(tmp_path),
+    }
+
+    def of_nobody(*arguments):
+        done = subprocess.run(
+            as_nobody(tool_for_all, *arguments, "--json"),
+            capture_output=True,
+            text=True,
+            env=variables,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     parent = pathlib.Path(podman_socket).parent
     parent.chmod(0o755)
     os.chmod(podman_socket, 0o666)
     try:
         with podman.running("three_cycles.py", any_python, user=str(NOBODY)) as target:
-            done = subprocess.run(
-                [*as_nobody(tool_for_all), "ps", "--json"],
-                capture_output=True,
-                text=True,
-                env={**os.environ, "DOCKER_HOST": "unix://" + podman_socket},
-            )
-            found = entry(json.loads(done.stdout), target.pid)
+            found = entry(of_nobody("ps"), target.pid)
+            assert found["container"]["name"] == target.container.name
+            assert found["ways"]["exec"]["open"] is True
+        with podman.running("three_cycles.py", any_python) as target:
+            report = of_nobody("ps")
             name = target.container.name
+            assert entry(report, target.pid) is None
+            assert {"container": name, "count": 1} in report["hidden"]
+            snapshot = of_nobody("snapshot", name)
     finally:
         os.chmod(podman_socket, 0o600)
         parent.chmod(0o700)
-    assert found["container"]["name"] == name
-    assert found["ways"]["exec"]["open"] is True
+    assert any(cycle["signature"] == "Hub → Hub" for cycle in snapshot["cycles"])
 
 
 def test_rootless_container_is_named_for_its_user(rootless, tool_for_all):
