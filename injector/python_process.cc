@@ -434,7 +434,7 @@ class Search {
   }
 
  private:
-  bool FindPython(const std::string& maps, fs::path exe,
+  bool FindPython(const std::string& maps, const fs::path& exe,
                   PythonProcess& process) {
     // The link, too, is marked when the file has no name any more.
     std::string named = exe.string();

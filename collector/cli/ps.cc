@@ -29,7 +29,9 @@ json OrNull(std::optional<uint64_t> bytes) {
 json ToJson(const PythonProcess& process) {
   json ways = json::object();
   for (const injector::Way& way : process.ways) {
-    ways[way.name] = {{"open", way.open}, {"why_not", OrNull(way.why_not)}};
+    std::string key = way.name;
+    std::replace(key.begin(), key.end(), ' ', '_');
+    ways[key] = {{"open", way.open}, {"why_not", OrNull(way.why_not)}};
   }
   json container;
   if (!process.container.empty()) {

@@ -95,10 +95,10 @@ TEST(ElfFile, FindsTheSymbolsThatNmSees) {
 
 TEST(ElfFile, WhatIsNoneIsNone) {
   FakeTree tree;
-  for (std::string text : {std::string(), std::string("#!/bin/sh\n"),
-                           std::string("\x7f"
-                                       "ELF"),
-                           std::string(200, '\x7f')}) {
+  for (const std::string& text : {std::string(), std::string("#!/bin/sh\n"),
+                                  std::string("\x7f"
+                                              "ELF"),
+                                  std::string(200, '\x7f')}) {
     tree.Write("file", text);
     File file(tree.root() / "file");
     EXPECT_FALSE(ElfFile::Read(file.fd));

@@ -97,7 +97,7 @@ def test_version_and_build_are_told_of_every_python(any_of_all):
     assert found["ways"]["env"]["open"] is python.is_supported
     assert found["rss"] > found["anon"] > 1 << 20
     has_remote_debug = python.is_supported and python.version >= (3, 14)
-    assert (why_not(found, "remote debug") is None) is has_remote_debug
+    assert (why_not(found, "remote_debug") is None) is has_remote_debug
 
 
 def test_inspector_and_its_socket_are_told(python, agent_directory):
@@ -307,7 +307,7 @@ def test_remote_debugging_is_open_where_python_says_so(options, variables):
             capture_output=True,
             text=True,
         )
-    assert found["ways"]["remote debug"]["open"] is (sent.returncode == 0), sent.stderr
+    assert found["ways"]["remote_debug"]["open"] is (sent.returncode == 0), sent.stderr
     assert found["ways"]["attach"]["open"] is True
 
 
@@ -330,6 +330,7 @@ KINDS = {
     "no-capabilities": {"cap_drop": "ALL"},
     "read-only-uid-1001": {"read_only": True, "user": "1001"},
     "random-uid": {"user": "1000780000:0", "read_only": True, "cap_drop": "ALL"},
+    "little": {"memory": "80m", "cpus": "0.2"},
     "mapped-users": {"uidmap": "0:100000:65536", "gidmap": "0:100000:65536"},
     "own-pids-of-the-host": {"pid": "host"},
 }
