@@ -143,8 +143,11 @@ Container Describe(const Engine& engine, const json& found) {
 json Parse(const std::string& who, const std::string& text) {
   json parsed = json::parse(text, nullptr, false);
   if (parsed.is_discarded()) {
-    throw Error(fmt::format("{} did not answer in JSON but: {}", who,
-                            text.substr(0, 80)));
+    // Quoted: it may be anything.
+    throw Error(
+        fmt::format("{} did not answer in JSON but {}; look what it is", who,
+                    json(text.substr(0, 80))
+                        .dump(-1, ' ', true, json::error_handler_t::replace)));
   }
   return parsed;
 }

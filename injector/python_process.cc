@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -228,10 +229,51 @@ bool DisablesRemoteDebug(const std::vector<std::string>& environment) {
                      });
 }
 
+/// Length of the UTF-8 character that begins at `index`; 0 where none does.
+size_t CharacterLength(const std::string& text, size_t index) {
+  auto first = static_cast<unsigned char>(text[index]);
+  size_t length = first < 0x80   ? 1
+                  : first < 0xc2 ? 0
+                  : first < 0xe0 ? 2
+                  : first < 0xf0 ? 3
+                  : first < 0xf5 ? 4
+                                 : 0;
+  if (index + length > text.size()) return 0;
+  for (size_t i = index + 1; i < index + length; ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
+  }
+  if (length < 3) return length;
+  // Longer than needed, a surrogate, or past the last character.
+  auto second = static_cast<unsigned char>(text[index + 1]);
+  bool is_none =
+      (first == 0xe0 && second < 0xa0) || (first == 0xed && second >= 0xa0) ||
+      (first == 0xf0 && second < 0x90) || (first == 0xf4 && second >= 0x90);
+  return is_none ? 0 : length;
+}
+
+/// What a process calls itself may be anything: at most `longest` bytes, `?`
+/// for control characters and what is no UTF-8.
+std::string Printable(const std::string& text, size_t longest) {
+  std::string clean;
+  for (size_t index = 0; index < text.size();) {
+    size_t length = CharacterLength(text, index);
+    auto first = static_cast<unsigned char>(text[index]);
+    bool is_control = first < 0x20 || first == 0x7f ||
+                      (length == 2 && first == 0xc2 &&
+                       static_cast<unsigned char>(text[index + 1]) < 0xa0);
+    if (clean.size() + length > longest) return clean + "…";
+    clean += length == 0 || is_control ? "?" : text.substr(index, length);
+    index += std::max<size_t>(length, 1);
+  }
+  return clean;
+}
+
+constexpr size_t kLongestName = 60;
+
 std::string CommandName(int pid) {
   std::string name = ReadFile(ProcPath(pid, "comm")).value_or("");
   while (!name.empty() && name.back() == '\n') name.pop_back();
-  return name;
+  return Printable(name, kLongestName);
 }
 
 Way ByEnvironment(const PythonProcess& process, const CommandLine& line,
@@ -374,7 +416,7 @@ class ContainersOfProcesses {
     }
     if (found != nullptr) {
       process.engine = found->engine;
-      process.container = found->name;
+      process.container = Printable(found->name, kLongestName);
       process.container_id = found->id;
     } else if (!id.empty() && id != own_id_) {
       process.container = id.substr(0, 12);
@@ -477,7 +519,8 @@ class Search {
     } else {
       line = ParseCommandLine(words);
     }
-    process.program = line.program;
+    process.program = Printable(line.program, kLongestName);
+    process.binary = Printable(process.binary, PATH_MAX);
     std::string why_no_memory = WhyNoMemory(process.pid, rights_);
     process.ways = {ByEnvironment(process, line, environment),
                     ByRemoteDebug(process, line, environment, why_no_memory),

@@ -62,7 +62,8 @@ void Diagnose(bool as_json) {
            {"finding", check.finding},
            {"remedy", check.remedy.empty() ? json() : json(check.remedy)}});
     }
-    fmt::print("{}\n", all.dump());
+    fmt::print("{}\n",
+               all.dump(-1, ' ', false, json::error_handler_t::replace));
     return;
   }
   Table table({"check", "state", "finding"}, {0, 1, 2});

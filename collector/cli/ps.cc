@@ -183,7 +183,10 @@ void List(bool as_json) {
   std::vector<injector::Container> containers =
       injector::ListContainers(engines);
   injector::PythonProcesses processes = injector::FindPythons(containers);
-  fmt::print("{}", as_json ? ToJson(processes, engines).dump() + "\n"
+  fmt::print("{}", as_json ? ToJson(processes, engines)
+                                     .dump(-1, ' ', false,
+                                           json::error_handler_t::replace) +
+                                 "\n"
                            : Render(processes, engines));
 }
 

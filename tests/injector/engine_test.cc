@@ -170,13 +170,15 @@ TEST(Engine, NonsenseIsASentence) {
     EXPECT_THAT(TheFake(fake).problem, HasSubstr(one.says));
     EXPECT_THROW(ListContainers(TheFake(fake)), Error);
   }
-  FakeEngine fake({{"/_ping", Answer("OK")},
-                   {"/containers/json?all=true", Answer("<html>")}});
+  FakeEngine fake(
+      {{"/_ping", Answer("OK")},
+       {"/containers/json?all=true", Answer("<html>\x1b[31m\xff")}});
   try {
     ListContainers(TheFake(fake));
     FAIL() << "nonsense was taken for containers";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("did not answer in JSON"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("did not answer in JSON but \"<html>\\u001b[31m"));
   }
 }
 

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -272,6 +273,36 @@ def test_options_of_the_interpreter_close_the_environment(any_python, tmp_path):
         assert found["ways"]["env"]["open"] is not bool(closed), options
         assert found["program"] == "flags.py"
     assert seen == {True, False}
+
+
+# The last three: longer than needed, a surrogate, past the last character.
+ODD_NAMES = [b"a\x1b[31mb.py", b"a\tb\nc", b"\xc2\x9b31m", b"\xff\xfe", b"\xe2\x82", "ü€😀.py".encode()]
+ODD_NAMES += [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"x" * 200]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_odd_names_reach_no_terminal(any_python, tmp_path, name):
+    path = os.path.join(os.fsencode(tmp_path), name.replace(b"/", b"?"))
+    with open(path, "w") as script:
+        script.write("print('ready', flush=True)\nimport sys; sys.stdin.read()\n")
+    with subprocess.Popen(
+        [any_python.path, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        found = listed(process.pid)
+        table = tool("ps").stdout  # Decoding it would fail on what is no UTF-8.
+        process.stdin.close()
+    # The oracle is Python's own decoder; of one bad sequence it makes one or
+    # more marks.
+    expected = "".join(
+        mark if mark.isprintable() and mark != "\ufffd" else "?"
+        for mark in name.decode(errors="replace")
+    )
+    if len(name) > 60:
+        assert found["program"] == "x" * 60 + "…"
+    else:
+        assert re.sub(r"\?+", "?", found["program"]) == re.sub(r"\?+", "?", expected)
+    assert all(mark.isprintable() for line in table.splitlines() for mark in line)
 
 
 def test_a_switched_off_inspector_is_told(any_python, agent_directory):
