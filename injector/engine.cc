@@ -178,12 +178,12 @@ class Api {
   std::optional<json> Get(const std::string& path) {
     auto [status, reply] = Send(path, kReplyTimeoutMs);
     if (status == 404) return std::nullopt;
-    json parsed = Parse(who(), reply);
     if (status != 200) {
-      throw Error(fmt::format("{} answers {} to {}: {}", who(), status, path,
-                              Text(parsed, "message")));
+      std::string why = Text(json::parse(reply, nullptr, false), "message");
+      throw Error(fmt::format("{} answers {} to {}{}; see its own log", who(),
+                              status, path, why.empty() ? "" : ": " + why));
     }
-    return parsed;
+    return Parse(who(), reply);
   }
 
   /// What it calls itself: `Libpod/4.3.1 (linux)`, `Docker/28.0 (linux)`.
@@ -277,9 +277,12 @@ Engine AskSocket(const fs::path& socket, const std::string& name) {
 std::vector<std::pair<std::string, std::string>> Names(const json& list) {
   std::vector<std::pair<std::string, std::string>> names;
   for (const json& one : list) {
-    std::vector<std::string> called = Words(Part(one, "Names"));
-    std::string name = called.empty() ? "" : called[0];
-    if (name.starts_with('/')) name.erase(0, 1);
+    std::string name;
+    for (std::string called : Words(Part(one, "Names"))) {
+      if (called.starts_with('/')) called.erase(0, 1);
+      // docker's links are names, too: of another container, then ours.
+      if (called.find('/') == std::string::npos) name = called;
+    }
     names.emplace_back(Text(one, "Id"), name);
   }
   return names;

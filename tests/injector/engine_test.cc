@@ -92,7 +92,7 @@ Engine TheFake(const FakeEngine& fake) {
 }
 
 constexpr char kList[] =
-    R"([{"Id": "0123abcd", "Names": ["/web"], "Labels": null},
+    R"([{"Id": "0123abcd", "Names": ["/proxy/app", "/web"], "Labels": null},
         {"Id": "0199ffff", "Names": ["/gone"]}])";
 constexpr char kInspected[] =
     R"({"Id": "0123abcd", "Name": "/web",
@@ -179,6 +179,19 @@ TEST(Engine, NonsenseIsASentence) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(),
                 HasSubstr("did not answer in JSON but \"<html>\\u001b[31m"));
+  }
+}
+
+TEST(Engine, ARefusalIsToldWithItsReasonIfThereIsOne) {
+  for (auto [body, says] :
+       {std::pair("<html>forbidden</html>", "answers 403 to /containers/json"),
+        {R"({"message": "not for you"})", "?all=true: not for you"}}) {
+    FakeEngine fake(
+        {{"/_ping", Answer("OK")},
+         {"/containers/json?all=true", Answer(body, "403 Forbidden")}});
+    std::vector<Engine> engines = {TheFake(fake)};
+    EXPECT_THAT(ListContainers(engines), ElementsAre());
+    EXPECT_THAT(engines[0].problem, HasSubstr(says));
   }
 }
 
