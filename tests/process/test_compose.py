@@ -392,6 +392,13 @@ def test_a_stack_starts_with_the_inspector_in_each_service(style, services, up, 
         snapshot_of(container)
     if style == "list":
         assert "arguments --port 8000 hello" in stack.container("app").logs()
+    # As a person would name them, and where the host can look into nothing.
+    container = stack.container(next(iter(services)))
+    for target in (container.name, "exec:podman exec -i " + container.name):
+        assert ask("snapshot", target)["process"]["pid_in_namespace"] == 1
+    whole = tool("snapshot", stack.project, "--all", "--json")
+    assert whole.returncode == 0, whole.stderr
+    assert len(whole.stdout.splitlines()) == len(services)
     if style == "anchors":
         assert stack.container("worker").inspect()["Config"]["User"] == "1001"
 
