@@ -249,26 +249,65 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
 
 namespace {
 
-/// Where each kind has its pod's spec.
-const std::map<std::string, std::vector<std::string>>& PodSpecPaths() {
+/// A kind with a pod template.
+struct Kind {
+  std::vector<std::string> spec;  // The way to the pod's spec.
+  /// Kubernetes' own: kustomize merges its lists by name. Of others it
+  /// replaces them.
+  bool merged = true;
+};
+
+const std::map<std::string, Kind>& Kinds() {
   static const std::vector<std::string> kTemplate = {"spec", "template",
                                                      "spec"};
-  static const std::map<std::string, std::vector<std::string>> kPaths = {
-      {"Pod", {"spec"}},
-      {"Deployment", kTemplate},
-      {"StatefulSet", kTemplate},
-      {"DaemonSet", kTemplate},
-      {"ReplicaSet", kTemplate},
-      {"Job", kTemplate},
-      {"CronJob", {"spec", "jobTemplate", "spec", "template", "spec"}}};
-  return kPaths;
+  static const std::map<std::string, Kind> kKinds = {
+      {"Pod", {{"spec"}}},
+      {"Deployment", {kTemplate}},
+      {"StatefulSet", {kTemplate}},
+      {"DaemonSet", {kTemplate}},
+      {"ReplicaSet", {kTemplate}},
+      {"ReplicationController", {kTemplate}},
+      {"Job", {kTemplate}},
+      {"CronJob", {{"spec", "jobTemplate", "spec", "template", "spec"}}},
+      {"DeploymentConfig", {kTemplate, false}},
+      {"Rollout", {kTemplate, false}}};
+  return kKinds;
 }
 
-/// Kinds with pods in them that kustomize merges without knowing their lists.
+/// Kinds with pods in them that have no pod template.
 bool HasPodsOtherwise(const std::string& kind) {
-  return kind == "DeploymentConfig" || kind == "ClowdApp" ||
-         kind == "Rollout" || kind == "Template" ||
-         kind == "ReplicationController";
+  return kind == "ClowdApp" || kind == "Template";
+}
+
+/// `list` and what `added` has besides, by `key`.
+Yaml Joined(Yaml list, const Yaml& added, const char* key) {
+  for (const Yaml& item : added) {
+    bool there = false;
+    for (const Yaml& one : list) there |= TextOf(one, key) == TextOf(item, key);
+    if (!there) list.push_back(item);
+  }
+  return list;
+}
+
+/// The strategic-merge patch with the whole lists that it leads to.
+Yaml WithWholeLists(const Yaml& spec, const Yaml& patch) {
+  Yaml containers = ListOf(spec, "containers");
+  for (Yaml& container : containers) {
+    const Yaml* change = Named(patch["containers"], TextOf(container, "name"));
+    if (change == nullptr) continue;
+    Yaml env = Joined((*change)["env"], ListOf(container, "env"), "name");
+    for (Yaml& variable : env) {
+      if (!Find(variable, "valueFrom")) variable.erase("valueFrom");
+    }
+    container["env"] = std::move(env);
+    container["volumeMounts"] = Joined(ListOf(container, "volumeMounts"),
+                                       (*change)["volumeMounts"], "mountPath");
+  }
+  return {
+      {"initContainers",
+       Joined(patch["initContainers"], ListOf(spec, "initContainers"), "name")},
+      {"containers", containers},
+      {"volumes", Joined(ListOf(spec, "volumes"), patch["volumes"], "name")}};
 }
 
 /// The objects in a List one by one.
@@ -294,7 +333,7 @@ KubePatch PatchObject(const Yaml& object, const std::string& kind,
                 " has no metadata.name, by which a patch would find it; give "
                 "it a name");
   }
-  const std::vector<std::string>& path = PodSpecPaths().at(kind);
+  const std::vector<std::string>& path = Kinds().at(kind).spec;
   const Yaml* spec = &object;
   for (const std::string& key : path) {
     const Yaml* inner = Find(*spec, key);
@@ -303,6 +342,7 @@ KubePatch PatchObject(const Yaml& object, const std::string& kind,
   Yaml patch = PatchPodSpec(*spec, kind + " " + name, changes, config_maps,
                             world, warnings);
   if (patch.is_null()) return {};
+  if (!Kinds().at(kind).merged) patch = WithWholeLists(*spec, patch);
   for (size_t i = path.size(); i-- > 0;) {
     Yaml outer = Yaml::object();
     outer[path[i]] = std::move(patch);
@@ -337,21 +377,22 @@ KubePatches PatchKube(const std::vector<Yaml>& documents,
   bool found = false;
   for (const Yaml& object : objects) {
     std::string kind = TextOf(object, "kind");
-    if (PodSpecPaths().contains(kind)) {
+    if (Kinds().contains(kind)) {
       found = true;
       KubePatch patch = PatchObject(object, kind, changes, config_maps, world,
                                     result.warnings);
       if (!patch.name.empty()) result.patches.push_back(std::move(patch));
     } else if (HasPodsOtherwise(kind)) {
       result.warnings.push_back("a " + kind +
-                                " is left alone: strategic-merge patches are "
-                                "for the kinds that Kubernetes itself has");
+                                " is left alone: it has no pod template that "
+                                "a patch could change");
     }
   }
   if (!found) {
     throw Error(
-        "there is no Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job "
-        "or CronJob in what was given; give the manifest that has one");
+        "there is no Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, "
+        "CronJob or DeploymentConfig in what was given; give the manifest that "
+        "has one");
   }
   return result;
 }

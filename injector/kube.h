@@ -45,9 +45,10 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
                   const ManifestWorld& world,
                   std::vector<std::string>& warnings);
 
-/// Patches for every Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job
-/// and CronJob among `documents`, those inside of a List included. Throws
-/// Error if there is none.
+/// Patches for every object of a kind with a pod template among `documents`,
+/// those inside of a List included; for kinds that are not Kubernetes' own
+/// (DeploymentConfig, Argo's Rollout) with whole lists, which is right where
+/// lists are merged and where they are replaced. Throws Error if there is none.
 KubePatches PatchKube(const std::vector<Yaml>& documents,
                       const KubeChanges& changes, const ManifestWorld& world);
 

@@ -28,7 +28,7 @@ struct KubeOptions {
 /// Says whose folder it is.
 constexpr char kMarker[] = "# Made by `cyclescope kube`.\n";
 
-/// The folder must be new, empty or an earlier one of ours, which is replaced.
+/// The folder must be new, empty or an earlier one of ours.
 void PrepareOutput(const fs::path& output) {
   if (fs::exists(output) &&
       (!fs::is_directory(output) || !fs::is_empty(output))) {
@@ -40,7 +40,6 @@ void PrepareOutput(const fs::path& output) {
                       "folder",
                       output.string()));
     }
-    fs::remove_all(output);
   }
   std::error_code failure;
   fs::create_directories(output, failure);

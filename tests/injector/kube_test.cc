@@ -63,11 +63,12 @@ TEST_F(KubeTest, FindsThePodOfEveryKind) {
       object("Pod", pod) + "{kind: ConfigMap}\n---\n" +
       object("CronJob", "spec: {jobTemplate: {" + in_template + "}}");
   for (const char* kind :
-       {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"}) {
+       {"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job",
+        "ReplicationController", "DeploymentConfig", "Rollout"}) {
     text += object(kind, in_template);
   }
   const KubePatches& result = Patches(text);
-  ASSERT_EQ(result.patches.size(), 7u);
+  ASSERT_EQ(result.patches.size(), 10u);
   EXPECT_THAT(result.warnings, IsEmpty());
   EXPECT_EQ(result.patches[0].patch["spec"]["containers"][0]["name"], "c");
   EXPECT_EQ(result.patches[1].patch["spec"]["jobTemplate"]["spec"]["template"]
@@ -201,9 +202,9 @@ TEST_F(KubeTest, SaysWhichKindsItLeavesAlone) {
   const std::string pod =
       "{kind: Pod, metadata: {name: p}, spec: {containers: [{name: c, image: "
       "i}]}}";
-  Patches(pod + "\n---\n{kind: DeploymentConfig, metadata: {name: d}}");
+  Patches(pod + "\n---\n{kind: ClowdApp, metadata: {name: d}}");
   ASSERT_EQ(result_.warnings.size(), 1u);
-  EXPECT_THAT(result_.warnings[0], HasSubstr("DeploymentConfig"));
+  EXPECT_THAT(result_.warnings[0], HasSubstr("ClowdApp"));
 }
 
 TEST_F(KubeTest, RefusesWhatHasNoPod) {

@@ -100,12 +100,36 @@ spec:
     spec:
       containers:
       - {name: app, image: localhost/app:1}
+---
+# kustomize does not know this kind and replaces its lists.
+apiVersion: apps.openshift.io/v1
+kind: DeploymentConfig
+metadata: {name: old}
+spec:
+  selector: {app: old}
+  template:
+    metadata: {labels: {app: old}}
+    spec:
+      initContainers:
+      - {name: migrate, image: localhost/app:1}
+      containers:
+      - name: proxy
+        image: localhost/proxy:1
+      - name: app
+        image: localhost/app:1
+        env:
+        - {name: FIRST, value: "1"}
+        - {name: PYTHONPATH, value: /srv/old}
+        volumeMounts: [{name: data, mountPath: /data}]
+      volumes:
+      - {name: data, emptyDir: {}}
 """
 EXPECTED = {
     ("Deployment", "app"): "$(ROOT)/app",
     ("CronJob", "nightly"): "/from/map",
     ("Pod", "single"): "",
     ("StatefulSet", "store"): "",
+    ("DeploymentConfig", "old"): "/srv/old",
 }
 
 
@@ -197,6 +221,7 @@ def test_only_the_inspector_is_added(tmp_path):
 
 def test_the_result_is_valid_by_kubernetes_schema(tmp_path):
     after, _ = patched(MANIFESTS, tmp_path / "after", "--container=app")
+    after.pop(("DeploymentConfig", "old"))  # OpenShift's own.
     for one in after.values():
         kubernetes_validate.validate(one, VERSION, strict=True)
     broken = copy.deepcopy(after["Pod", "single"])
