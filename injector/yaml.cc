@@ -22,8 +22,8 @@ class Reader {
  public:
   Yaml Read(const YAML::Node& node, int depth = 0) {
     if (depth > kDeepest || ++nodes_ > kMostNodes) {
-      throw YAML::Exception(node.Mark(),
-                            "its aliases contain themselves or too much");
+      throw YAML::Exception(
+          node.Mark(), "it is too deep or too large, maybe by its aliases");
     }
     const std::string& tag = node.Tag();
     if (tag == "!reset" || tag == "!override") {
