@@ -1,6 +1,7 @@
 """The socket: who may ask, what can be asked, what is answered to nonsense."""
 
 import json
+import os
 import socket
 import subprocess
 
