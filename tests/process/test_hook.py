@@ -8,7 +8,7 @@ import zipapp
 
 import pytest
 from support import pythons
-from support.agent import HOOK, environment, running, started_by, wait_until
+from support.agent import HOOK, TOOL, environment, started_by, wait_until
 
 # Written so that Python 2 runs it, too.
 OBSERVES = """
@@ -350,3 +350,11 @@ def test_a_hook_that_cannot_be_read_is_one_line_at_most(python, agent_directory,
     status, said, errors = run(python, ["-c", "print('started')"], env)
     assert (status, said) == (0, "started\n")
     assert len(errors.splitlines()) == 1 and errors.startswith("cyclescope: not loaded")
+
+
+def test_the_tool_loads_http_only_where_it_is_used():
+    """libcurl's 30 libraries are half of what `run` would add to a start."""
+    needed = subprocess.run(
+        ["readelf", "-d", str(TOOL)], capture_output=True, text=True, check=True
+    ).stdout
+    assert "libsqlite3" in needed and "libcurl" not in needed
