@@ -154,7 +154,8 @@ bool BindAt(const Descriptor& socket, const std::string& path,
 }
 
 /// A volume that was mounted for this container: whoever sees it may use it.
-/// Kubernetes makes an emptyDir with mode 0777.
+/// Kubernetes makes an emptyDir with mode 0777, and a folder of the machine may
+/// belong to any user of it.
 bool IsMountPoint(const std::string& directory, const struct stat& entry) {
   struct stat above = {};
   return stat((directory + "/..").c_str(), &above) == 0 &&
@@ -170,12 +171,13 @@ std::string ObjectionTo(const std::string& directory) {
     return "cannot be written; name another directory";
   if (!S_ISDIR(entry.st_mode)) return "is no directory; name one";
   if ((entry.st_mode & S_ISVTX) != 0) return {};  // As /tmp is.
+  if (IsMountPoint(directory, entry)) return {};
   if (entry.st_uid != 0 && entry.st_uid != geteuid())
     return "belongs to uid " + std::to_string(entry.st_uid) +
            ", who could put another socket in place of this one; name a "
            "directory of root's or of uid " +
            std::to_string(geteuid());
-  if ((entry.st_mode & S_IWOTH) != 0 && !IsMountPoint(directory, entry))
+  if ((entry.st_mode & S_IWOTH) != 0)
     return "may be written by everybody, who could put another socket in "
            "place of this one; chmod +t it, or name another directory";
   return {};

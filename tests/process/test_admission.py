@@ -272,10 +272,11 @@ def test_a_directory_that_others_can_change_is_refused(
 
 
 @needs_root
-def test_a_volume_that_everybody_may_write_is_taken(any_python, agent_directory):
-    """Kubernetes makes an emptyDir so."""
+@pytest.mark.parametrize("options", ["mode=0777", "mode=0777,uid=65534"])
+def test_a_volume_is_taken(any_python, agent_directory, options):
+    """Kubernetes makes an emptyDir like the first."""
     mounts = ["unshare", "--mount", "/bin/sh", "-c",
-              'mount -t tmpfs -o mode=0777 none "$0" && exec "$@"', str(agent_directory)]
+              'mount -t tmpfs -o %s none "$0" && exec "$@"' % options, str(agent_directory)]
     assert python_in(agent_directory, any_python, prefix=mounts) == (0, "started\n", "")
 
 
