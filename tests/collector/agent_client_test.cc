@@ -108,6 +108,17 @@ TEST_F(AgentClientTest, AnAnswerThatStopsHalfWayIsAnError) {
               HasSubstr("before the answer was complete"));
 }
 
+TEST_F(AgentClientTest, AnAnswerWithoutEndIsAnError) {
+  FakeAgent agent(Socket(), [](const std::string& request, int passed) {
+    return request.find("snapshot") == std::string::npos
+               ? PongOrSnapshot(request, passed)
+               : std::string(size_t{257} << 20, ' ');
+  });
+  AgentClient client = AgentClient::Connect(Socket());
+  EXPECT_THAT(ErrorOf([&] { client.Snapshot({}); }),
+              HasSubstr("longer than 256 MiB"));
+}
+
 TEST_F(AgentClientTest, SilenceEndsAtTheTimeout) {
   FakeAgent agent(Socket(), [](const std::string& request, int passed) {
     if (request.find("snapshot") != std::string::npos) {
