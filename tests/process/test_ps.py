@@ -582,11 +582,13 @@ def test_hundreds_of_processes_take_no_second(any_python):
     children = []
     try:
         children = [int(word) for word in process.stdout.readline().split()[1:]]
-        begin = time.monotonic()
-        report = ask("ps")
-        took = time.monotonic() - begin
+        times = []
+        for _ in range(3):  # Other programs may run here: the best one counts.
+            begin = time.monotonic()
+            report = ask("ps")
+            times.append(time.monotonic() - begin)
     finally:
         process.communicate("")
     assert len(children) == 300
     assert set(children) <= {one["pid"] for one in report["processes"]}
-    assert took < 1, "%.2f s" % took
+    assert min(times) < 1, times
