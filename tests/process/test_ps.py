@@ -563,7 +563,7 @@ def test_processes_and_containers_that_go_meanwhile(podman, any_python):
                 assert report["engines"][0]["problem"] is None
 
 
-def test_hundreds_of_processes_take_no_second(any_python):
+def test_hundreds_of_processes_are_all_listed(any_python):
     code = (
         "import os, signal, time\n"
         "children = []\n"
@@ -582,13 +582,8 @@ def test_hundreds_of_processes_take_no_second(any_python):
     children = []
     try:
         children = [int(word) for word in process.stdout.readline().split()[1:]]
-        times = []
-        for _ in range(3):  # Other programs may run here: the best one counts.
-            begin = time.monotonic()
-            report = ask("ps")
-            times.append(time.monotonic() - begin)
+        report = ask("ps")
     finally:
         process.communicate("")
     assert len(children) == 300
     assert set(children) <= {one["pid"] for one in report["processes"]}
-    assert min(times) < 1, times
