@@ -16,6 +16,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string_view>
+#include <vector>
 
 namespace inspector {
 namespace {
@@ -30,7 +31,7 @@ class DirectoryLock {
   explicit DirectoryLock(const std::string& directory)
       : directory_(
             open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    constexpr int kMostTries = 100;
+    constexpr int kMostTries = 20;
     timespec pause = {0, 1'000'000};
     for (int i = 0; directory_.open() && i < kMostTries && !held_; ++i) {
       if (i > 0) nanosleep(&pause, nullptr);
@@ -211,16 +212,18 @@ void Listener::Remove() {
 }
 
 void RemoveStaleSockets(const std::string& directory) {
-  DirectoryLock lock(directory);
-  if (!lock.held()) return;
   std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()),
                                               closedir);
+  std::vector<std::string> paths;
   while (const dirent* entry = entries ? readdir(entries.get()) : nullptr) {
     std::string_view name = entry->d_name;
-    if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) continue;
-    std::string path = directory + "/" + std::string(name);
-    if (IsStale(path, lock)) unlink(path.c_str());
+    if (name.starts_with(kPrefix) && name.ends_with(kSuffix))
+      paths.push_back(directory + "/" + std::string(name));
   }
+  if (paths.empty()) return;
+  DirectoryLock lock(directory);
+  for (const std::string& path : paths)
+    if (IsStale(path, lock)) unlink(path.c_str());
 }
 
 }  // namespace inspector

@@ -1,5 +1,6 @@
 """Who may talk to the agent, where it listens, and what a request can do."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import tempfile
 import threading
 
 import pytest
-from support.agent import environment, request, running, wait_until
+from support.agent import ask, environment, request, running, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 PROGRAM = "three_cycles.py"
@@ -206,11 +207,14 @@ def test_containers_that_share_a_directory_have_a_socket_each(any_python, agent_
     names = sorted(path.name for path in agent_directory.iterdir())
     assert len(names) == 2 and "cyclescope-1.sock" in names
     [other] = set(names) - {"cyclescope-1.sock"}
-    child = open("/proc/%d/task/%d/children" % ((processes[1].pid,) * 2)).read().split()[0]
-    assert other == "cyclescope-1-%s.sock" % os.readlink("/proc/%s/ns/pid" % child)[5:-1]
-    started = [request(str(agent_directory / name), "snapshot")["process"]["started"]
-               for name in names]
-    assert len(started) == 2
+    inside = [
+        open("/proc/%d/task/%d/children" % ((process.pid,) * 2)).read().split()[0]
+        for process in processes]
+    assert other == "cyclescope-1-%s.sock" % os.readlink("/proc/%s/ns/pid" % inside[1])[5:-1]
+    # The tool finds each one's own, by its pid on this machine.
+    watched = [ask("snapshot", process, "--watch", "int")["process"] for process in inside]
+    assert [seen["pid_in_namespace"] for seen in watched] == [1, 1]
+    assert [ask_as(0, str(agent_directory / name))["pid"] for name in names] == [1, 1]
     processes[0].communicate("\n", timeout=20)
     assert [path.name for path in agent_directory.iterdir()] == [other]
     processes[1].communicate("\n", timeout=20)
@@ -236,6 +240,20 @@ def test_many_that_start_at_once_do_not_take_each_other_s(any_python, agent_dire
         assert request(path, "ping")["pid"] == process.pid
         process.communicate("\n", timeout=20)
     assert set(os.listdir(agent_directory)) == set(others)
+
+
+def test_nobody_who_keeps_the_lock_stops_a_service(any_python, agent_directory):
+    stale = agent_directory / "cyclescope-90000000.sock"
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(stale))
+    folder = os.open(agent_directory, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        with running(PROGRAM, any_python, agent_directory) as target:
+            assert target.request("ping")["pong"] is True
+            assert stale.exists()
+    finally:
+        os.close(folder)
 
 
 def test_a_killed_service_s_socket_goes_when_the_next_one_starts(python, agent_directory):
