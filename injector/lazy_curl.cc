@@ -1,42 +1,17 @@
-// libcurl's functions, found at their first call. Linked as usual, libcurl and
-// the 30 libraries that it needs (LDAP, Kerberos, TLS) are loaded before main:
-// 5 ms, of a program that most verbs, `run` among them, use without any HTTP.
+// libcurl's functions; see lazy_library.h.
 
 #define CURL_DISABLE_TYPECHECK
 #include <curl/curl.h>
-#include <dlfcn.h>
 
 #include <cstdarg>
-#include <string>
 
-#include "injector/environment.h"
+#include "injector/lazy_library.h"
 
 #undef curl_easy_getinfo
 #undef curl_easy_setopt
 
-namespace {
-
-void* Library() {
-  static void* library = dlopen("libcurl.so.4", RTLD_NOW);
-  if (library == nullptr)
-    throw injector::Error(std::string("HTTP needs libcurl: ") + dlerror() +
-                          "; install it (Debian: libcurl4)");
-  return library;
-}
-
-/// The library's own function of that name and type.
-template <typename Function>
-Function* Find(const char* name) {
-  void* found = dlsym(Library(), name);
-  if (found == nullptr)
-    throw injector::Error(std::string("libcurl has no ") + name +
-                          "; install a later one");
-  return reinterpret_cast<Function*>(found);
-}
-
-}  // namespace
-
-#define FIND(name) Find<decltype(name)>(#name)
+#define FIND(name) \
+  injector::FindInLibrary<decltype(name)>("libcurl.so.4", "libcurl4", #name)
 
 extern "C" {
 
