@@ -112,6 +112,9 @@ PatchPaths PathsOf(const std::string& patch, const std::string& name) {
       if (!line.starts_with('-') && !line.starts_with('\\')) --new_left;
       continue;
     }
+    // A header is a path; std::regex takes stack for each character.
+    constexpr size_t kLongestHeader = 8192;
+    if (line.size() > kLongestHeader) continue;
     std::smatch match;
     if (std::regex_match(line, match, kHunk)) {
       auto lines_of = [](const std::ssub_match& count) {
