@@ -14,26 +14,13 @@
 #include <sstream>
 
 #include "injector/environment.h"
-#include "injector/unique_fd.h"
+#include "injector/pipe.h"
 
 namespace injector {
 
 using std::chrono::milliseconds;
 
 namespace {
-
-struct Pipe {
-  Pipe() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-      throw Error(fmt::format("pipe: {}", std::strerror(errno)));
-    }
-    read_end = UniqueFd(ends[0]);
-    write_end = UniqueFd(ends[1]);
-  }
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
 
 /// What the started program inherits: an empty stdin, the pipes, no signal
 /// that we ignore, a process group of its own.

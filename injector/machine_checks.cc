@@ -17,6 +17,7 @@
 
 #include "injector/command.h"
 #include "injector/environment.h"
+#include "injector/proc.h"
 
 namespace injector {
 
@@ -25,29 +26,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using State = Check::State;
-
-struct Mount {
-  fs::path path;
-  std::string type;
-  std::string options;  // Comma between, also at both ends.
-};
-
-/// /proc/self/mountinfo; proc(5).
-std::vector<Mount> ReadMounts(const fs::path& root) {
-  std::vector<Mount> mounts;
-  std::ifstream file(root / "proc/self/mountinfo");
-  for (std::string line; std::getline(file, line);) {
-    size_t dash = line.find(" - ");
-    if (dash == std::string::npos) continue;
-    std::istringstream left(line.substr(0, dash));
-    std::istringstream right(line.substr(dash + 3));
-    std::string skip, path, type, device, options;
-    left >> skip >> skip >> skip >> skip >> path;
-    right >> type >> device >> options;
-    mounts.push_back({path, type, "," + options + ","});
-  }
-  return mounts;
-}
 
 /// The first mounts that count: later ones may be of containers.
 struct Cgroups {

@@ -16,6 +16,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "injector/proc.h"
 #include "injector/rights.h"
 #include "injector/target_socket.h"
 #include "injector/unique_fd.h"
@@ -25,19 +26,6 @@ namespace injector {
 namespace fs = std::filesystem;
 
 namespace {
-
-fs::path ProcPath(int pid, const std::string& name) {
-  return fs::path("/proc") / std::to_string(pid) / name;
-}
-
-/// The whole file; none if the process is gone or its file closed to us.
-std::optional<std::string> ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 std::vector<std::string> SplitAtNul(const std::string& block) {
   std::vector<std::string> parts;

@@ -20,16 +20,13 @@
 #include <utility>
 
 #include "injector/environment.h"
+#include "injector/proc.h"
 
 namespace injector {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-fs::path ProcPath(pid_t pid, const char* name) {
-  return fs::path("/proc") / std::to_string(pid) / name;
-}
 
 [[noreturn]] void ThrowNoProcess(pid_t pid) {
   throw Error("there is no process " + std::to_string(pid) +
@@ -45,15 +42,6 @@ fs::path ProcPath(pid_t pid, const char* name) {
   throw Error("process " + std::to_string(pid) +
               " belongs to another user: run cyclescope as that user or as "
               "root");
-}
-
-/// The whole file; none if the process is gone or its file closed to us.
-std::optional<std::string> ReadFile(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 /// The numbers behind `name` in /proc/PID/status.

@@ -13,6 +13,7 @@
 
 #include "collector/error.h"
 #include "collector/store/files.h"
+#include "collector/store/temporary_folder.h"
 #include "injector/command.h"
 
 namespace collector {
@@ -23,30 +24,6 @@ namespace {
 
 using injector::CommandResult;
 using std::chrono::minutes;
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = fs::temp_directory_path() / "cyclescope-XXXXXX";
-    if (mkdtemp(name.data()) == nullptr) {
-      throw Error(
-          fmt::format("no folder can be made in {}; set TMPDIR to one that you "
-                      "may write to",
-                      fs::temp_directory_path().string()));
-    }
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// A container that is never started: its files are the image's.
 class UnstartedContainer {

@@ -14,6 +14,7 @@
 #include <fstream>
 
 #include "collector/error.h"
+#include "injector/pipe.h"
 
 namespace collector {
 
@@ -41,19 +42,6 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   pointers.push_back(nullptr);
   return pointers;
 }
-
-struct Pipe {
-  Pipe() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-      throw Error(fmt::format("pipe: {}", std::strerror(errno)));
-    }
-    read_end = UniqueFd(ends[0]);
-    write_end = UniqueFd(ends[1]);
-  }
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
 
 /// What becomes of the descriptors 0, 1 and 2.
 struct Streams {
@@ -101,8 +89,8 @@ ChildProcess::ChildProcess(const Command& command) : output_(command.output) {
     throw Error(fmt::format("{}: cannot be written: {}", output_.string(),
                             std::strerror(errno)));
   }
-  Pipe report;
-  Pipe input;
+  injector::Pipe report;
+  injector::Pipe input;
   Streams streams = {input.read_end.get(), output.get(), output.get(), true};
   if (command.stream >= 0)
     streams = {command.stream, command.stream, output.get(), false};

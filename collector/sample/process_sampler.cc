@@ -18,10 +18,13 @@
 
 #include "collector/error.h"
 #include "collector/store/run.h"
+#include "injector/proc.h"
 
 namespace collector {
 
 namespace fs = std::filesystem;
+
+using injector::ReadFile;
 
 namespace {
 
@@ -29,19 +32,10 @@ namespace {
 /// target's memory map lock meanwhile. Linear in RSS, about 16 ms per GB.
 constexpr std::chrono::milliseconds kLongestRollup{50};
 
-std::optional<std::string> ReadText(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad()) return std::nullopt;
-  return text.str();
-}
-
 /// `key value` lines of memory.stat, or `Key:  value kB` lines of /proc files.
 std::map<std::string, double> ReadFigures(const fs::path& path, double unit) {
   std::map<std::string, double> figures;
-  std::istringstream lines(ReadText(path).value_or(""));
+  std::istringstream lines(ReadFile(path).value_or(""));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string key;
@@ -57,7 +51,7 @@ std::map<std::string, double> ReadFigures(const fs::path& path, double unit) {
 /// The fields of /proc/PID/stat from the third on; the second, the name, may
 /// hold spaces and parentheses.
 std::vector<std::string> StatFields(const fs::path& path) {
-  std::string text = ReadText(path).value_or("");
+  std::string text = ReadFile(path).value_or("");
   size_t name_end = text.rfind(')');
   std::vector<std::string> fields;
   if (name_end == std::string::npos) return fields;
@@ -81,7 +75,7 @@ std::optional<int64_t> StartTicksAt(const fs::path& stat) {
 std::set<int> PidsIn(const fs::path& cgroup) {
   std::set<int> pids;
   std::error_code ignored;
-  std::istringstream own(ReadText(cgroup / "cgroup.procs").value_or(""));
+  std::istringstream own(ReadFile(cgroup / "cgroup.procs").value_or(""));
   for (int pid = 0; own >> pid;) pids.insert(pid);
   for (const auto& entry : fs::directory_iterator(cgroup, ignored)) {
     if (entry.is_directory(ignored)) pids.merge(PidsIn(entry.path()));
@@ -103,18 +97,10 @@ bool Descends(const fs::path& root, int pid, int ancestor) {
 
 /// Where the controller `type` (cgroup2) or option (v1 `memory`) is mounted.
 std::optional<fs::path> Mounted(const fs::path& root, bool v2) {
-  std::istringstream lines(ReadText(root / "proc/self/mountinfo").value_or(""));
-  for (std::string line; std::getline(lines, line);) {
-    size_t dash = line.find(" - ");
-    if (dash == std::string::npos) continue;
-    std::istringstream left(line.substr(0, dash));
-    std::istringstream right(line.substr(dash + 3));
-    std::string skip, path, type, device, options;
-    left >> skip >> skip >> skip >> skip >> path;
-    right >> type >> device >> options;
-    bool memory = ("," + options + ",").find(",memory,") != std::string::npos;
-    if (v2 ? type == "cgroup2" : type == "cgroup" && memory) {
-      return root / fs::path(path).relative_path();
+  for (const injector::Mount& mount : injector::ReadMounts(root)) {
+    bool memory = mount.options.find(",memory,") != std::string::npos;
+    if (v2 ? mount.type == "cgroup2" : mount.type == "cgroup" && memory) {
+      return root / mount.path.relative_path();
     }
   }
   return std::nullopt;
@@ -157,7 +143,7 @@ ProcessSampler::ProcessSampler(int pid, fs::path root)
 }
 
 bool ProcessSampler::UseOwnCgroup() {
-  std::istringstream lines(ReadText(Proc("cgroup")).value_or(""));
+  std::istringstream lines(ReadFile(Proc("cgroup")).value_or(""));
   for (std::string line; std::getline(lines, line);) {
     size_t first = line.find(':');
     size_t second = line.find(':', first + 1);

@@ -16,37 +16,12 @@
 #include "collector/store/files.h"
 #include "collector/store/run.h"
 #include "collector/store/sha256.h"
+#include "collector/store/temporary_folder.h"
 
 namespace collector {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A folder of our own that goes with us.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::error_code error;
-    fs::path place = fs::temp_directory_path(error);
-    std::string name = (error ? fs::path("/tmp") : place) / "cyclescope-XXXXXX";
-    if (!mkdtemp(name.data()))
-      throw Error(fmt::format(
-          "cannot make a temporary folder in {}: {}; free space there or set "
-          "TMPDIR",
-          place.string(), std::generic_category().message(errno)));
-    path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 /// A path as the path part of a `file:` URI.
 std::string UriOf(const fs::path& path, const char* parameters) {
