@@ -28,6 +28,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr time_t kConnectTimeoutS = 5;
+
 [[noreturn]] void ThrowNoProcess(pid_t pid) {
   throw Error("there is no process " + std::to_string(pid) +
               ": give the pid of a running Python as this machine sees it");
@@ -263,6 +265,10 @@ std::vector<TargetSocket> FindSocketsBeside(pid_t first) {
 UniqueFd ConnectTo(TargetSocket& socket) {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) throw Error(std::string("socket: ") + std::strerror(errno));
+  // Where too many wait already, connect() would wait for ever
+  // (net/unix/af_unix.c, unix_stream_connect).
+  timeval at_most = {kConnectTimeoutS, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &at_most, sizeof at_most);
   bool as_other = geteuid() == 0 && socket.uid != 0;
   int failure =
       as_other ? ConnectAs(socket.uid, socket.gid, fd.get(), socket.entry.get())
@@ -277,6 +283,11 @@ UniqueFd ConnectTo(TargetSocket& socket) {
     throw Error("socket " + name + " belongs to another user (uid " +
                 std::to_string(socket.uid) +
                 "): run cyclescope as that user or as root");
+  }
+  if (failure == EAGAIN) {
+    throw Error("socket " + name +
+                " takes no more requests: many wait there already, its process "
+                "is stopped or paused; have it continue");
   }
   if (failure != 0)
     throw Error("socket " + name + ": connect: " + std::strerror(failure));

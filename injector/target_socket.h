@@ -34,8 +34,8 @@ std::vector<TargetSocket> FindSocketsBeside(pid_t first);
 
 /// A connection. Root connects as the process's own user: to a process in a
 /// user namespace of its own, the machine's root is nobody. Fills `pid` if it
-/// was not known. Throws Error if the socket is stale, another user's, or
-/// answered by another process.
+/// was not known. Throws Error if the socket is stale, another user's, answered
+/// by another process, or takes no connection for 5 s.
 UniqueFd ConnectTo(TargetSocket& socket);
 
 }  // namespace injector

@@ -13,6 +13,7 @@
 #include "collector/error.h"
 #include "collector/heap/largest.h"
 #include "collector/sample/agent_client.h"
+#include "collector/sample/find_clients.h"
 #include "collector/sample/unique_fd.h"
 #include "injector/target.h"
 
@@ -104,14 +105,14 @@ std::string TakeAll(const SnapshotOptions& options, const Shown& shown) {
 std::string RenderLists(const nlohmann::json& report, const Shown& shown) {
   std::string text = RenderHead(report);
   for (const std::string& list : shown.lists) {
-    const nlohmann::json& heap = report["heap"];
+    const nlohmann::json& heap = report.at("heap");
     text += "\n";
-    text += list == "types"     ? RenderTypes(heap["types"], shown.rows)
-            : list == "cycles"  ? RenderCycles(report["cycles"], shown.rows)
-            : list == "holders" ? RenderHolders(heap["holders"], shown.rows)
-                                : RenderLargest(heap["largest"], shown.rows);
+    text += list == "types"     ? RenderTypes(heap.at("types"), shown.rows)
+            : list == "cycles"  ? RenderCycles(report.at("cycles"), shown.rows)
+            : list == "holders" ? RenderHolders(heap.at("holders"), shown.rows)
+                                : RenderLargest(heap.at("largest"), shown.rows);
   }
-  return text + RenderLimits(report["limits"]);
+  return text + RenderLimits(report.at("limits"));
 }
 
 void Print(const std::string& text, const SnapshotOptions& options,
@@ -124,9 +125,9 @@ void Print(const std::string& text, const SnapshotOptions& options,
   if (options.watch.empty()) {
     // Nobody asked for the types that are watched by default.
     auto is_absent = [](const nlohmann::json& entry) {
-      return entry["alive"] == 0;
+      return entry.at("alive") == 0;
     };
-    nlohmann::json& watched = report["watched"];
+    nlohmann::json& watched = report.at("watched");
     watched.erase(std::remove_if(watched.begin(), watched.end(), is_absent),
                   watched.end());
   }
@@ -147,14 +148,15 @@ void TakeOfAll(const SnapshotOptions& options, const Shown& shown) {
   }
   std::string problem;
   bool first = true;
-  for (const AgentClient& agent : AgentClient::ConnectAll(options.target)) {
+  for (const AgentClient& agent : FindClients(options.target, true)) {
     if (!options.json) fmt::print("{}{}\n", first ? "" : "\n", agent.name());
     first = false;
     SnapshotRequest request;
     request.watch = options.watch;
     try {
+      agent.Ping();  // Tells soon whether it answers.
       Print(WaitForSnapshot(agent, request), options, shown);
-    } catch (const std::runtime_error& error) {
+    } catch (const std::exception& error) {
       if (!options.json) fmt::print("  {}\n", error.what());
       if (problem.empty())
         problem = fmt::format("{}: {}", agent.name(), error.what());

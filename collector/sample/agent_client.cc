@@ -7,6 +7,7 @@
 
 #include "collector/error.h"
 #include "collector/sample/find_clients.h"
+#include "collector/sample/relay_channel.h"
 
 namespace collector {
 
@@ -16,37 +17,6 @@ namespace {
 
 constexpr milliseconds kShortTimeout{10'000};
 
-/// JSON without control characters in its texts, which would reach the
-/// terminal: names come from a process that need not be ours. An inspector
-/// writes none.
-std::string WithoutControlCharacters(const std::string& json) {
-  std::string clean;
-  clean.reserve(json.size());
-  for (size_t i = 0; i < json.size(); ++i) {
-    auto byte = static_cast<unsigned char>(json[i]);
-    auto next =
-        static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
-    if (byte == '\\' && next == 'u') {
-      unsigned code = 0xffff;
-      std::from_chars(json.data() + i + 2,
-                      json.data() + std::min(i + 6, json.size()), code, 16);
-      bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
-      clean += is_control ? "?" : json.substr(i, 6);
-      i += 5;
-    } else if (byte == '\\') {
-      bool is_character = next == '"' || next == '\\' || next == '/';
-      clean += is_character ? json.substr(i, 2) : "?";
-      ++i;
-    } else if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {
-      clean += '?';
-      ++i;
-    } else {
-      clean += byte == 0x7f ? '?' : json[i];
-    }
-  }
-  return clean;
-}
-
 /// The reply as JSON; a refusal or anything but an object throws.
 nlohmann::ordered_json Parsed(const std::string& reply, const std::string& name,
                               const std::string& request) {
@@ -55,7 +25,7 @@ nlohmann::ordered_json Parsed(const std::string& reply, const std::string& name,
     throw Error(fmt::format(
         "{}: the answer to `{}` is not a JSON object but '{}…'; what listens "
         "there is no inspector",
-        name, request, reply.substr(0, 40)));
+        name, request, OneLine(reply.substr(0, 40))));
   }
   if (json.contains("error")) {
     const auto& reason = json["error"];
@@ -86,6 +56,34 @@ void AddWhatTheHostKnows(nlohmann::ordered_json& report, int pid,
 }
 
 }  // namespace
+
+std::string WithoutControlCharacters(const std::string& json) {
+  std::string clean;
+  clean.reserve(json.size());
+  for (size_t i = 0; i < json.size(); ++i) {
+    auto byte = static_cast<unsigned char>(json[i]);
+    auto next =
+        static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
+    if (byte == '\\' && next == 'u') {
+      unsigned code = 0xffff;
+      std::from_chars(json.data() + i + 2,
+                      json.data() + std::min(i + 6, json.size()), code, 16);
+      bool is_control = code < 0x20 || (code >= 0x7f && code < 0xa0);
+      clean += is_control ? "?" : json.substr(i, 6);
+      i += 5;
+    } else if (byte == '\\') {
+      bool is_character = next == '"' || next == '\\' || next == '/';
+      clean += is_character ? json.substr(i, 2) : "?";
+      ++i;
+    } else if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {
+      clean += '?';
+      ++i;
+    } else {
+      clean += byte == 0x7f ? '?' : json[i];
+    }
+  }
+  return clean;
+}
 
 nlohmann::json AgentClient::AskJson(const char* request) const {
   nlohmann::json question = {{"request", request}};
@@ -129,12 +127,6 @@ nlohmann::json AgentClient::Sample() const { return AskJson("sample"); }
 nlohmann::json AgentClient::GcStats() const { return AskJson("gc_stats"); }
 
 nlohmann::json AgentClient::Settings() const { return AskJson("settings"); }
-
-std::vector<AgentClient> AgentClient::ConnectAll(const std::string& target) {
-  std::vector<AgentClient> clients = FindClients(target, true);
-  for (const AgentClient& client : clients) client.Ping();
-  return clients;
-}
 
 AgentClient AgentClient::Connect(const std::string& target) {
   std::vector<AgentClient> clients = FindClients(target, false);

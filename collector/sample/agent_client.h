@@ -10,6 +10,11 @@
 
 namespace collector {
 
+/// JSON without control characters in its texts, which would reach the
+/// terminal: names come from a process that need not be ours. An inspector
+/// writes none.
+std::string WithoutControlCharacters(const std::string& json);
+
 /// What to look at in one snapshot.
 struct SnapshotRequest {
   /// Types to watch, `module.qualname` or its last part; empty leaves the
@@ -40,9 +45,6 @@ class AgentClient {
   /// (also injector::Error) if it names none, or several, or if no inspector
   /// answers a ping there.
   static AgentClient Connect(const std::string& target);
-  /// Of every process that it names: those of a container, of a compose project
-  /// or with a label. At least one.
-  static std::vector<AgentClient> ConnectAll(const std::string& target);
 
   /// The pid of the process that listens, as this machine's kernel tells it; 0
   /// if the process lives where this machine cannot look.

@@ -20,21 +20,10 @@ using injector::Target;
 
 namespace {
 
-/// For a shell.
 std::string Quoted(const std::vector<std::string>& words) {
   std::string line;
-  for (const std::string& word : words) {
-    if (!line.empty()) line += ' ';
-    line += '\'';
-    for (char c : word) {
-      if (c == '\'') {
-        line += "'\\\\''";
-      } else {
-        line += c;
-      }
-    }
-    line += '\'';
-  }
+  for (const std::string& word : words)
+    line += (line.empty() ? "" : " ") + QuotedForShell(word);
   return line;
 }
 

@@ -34,8 +34,8 @@ constexpr size_t kLongestBanner = 16 << 10;
 std::string Line(const RelayPlace& place) {
   return place.command.find(injector::kRelayProgram) != std::string::npos
              ? place.command
-             : fmt::format("{} {}/{}", place.command, place.folder,
-                           injector::kRelayProgram);
+             : place.command + " " +
+                   QuotedForShell(place.folder + "/" + injector::kRelayProgram);
 }
 
 /// One relay, running.
@@ -263,12 +263,28 @@ std::string RelayChannel::Ask(const std::string& request, int output,
 
 }  // namespace
 
+std::string QuotedForShell(const std::string& word) {
+  std::string quoted = "'";
+  for (char c : word) {
+    if (c == '\'')
+      quoted += "'\\''";
+    else
+      quoted += c;
+  }
+  return quoted + "'";
+}
+
 std::string OneLine(const std::string& text) {
   std::string line;
-  for (char c : text) {
-    bool is_blank = c == '\n' || c == '\r' || c == '\t' || c == ' ';
-    if (!is_blank && static_cast<unsigned char>(c) < ' ') c = '?';
-    if (!is_blank) line += c;
+  for (size_t i = 0; i < text.size(); ++i) {
+    auto byte = static_cast<unsigned char>(text[i]);
+    auto next =
+        static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
+    bool is_blank = byte == '\n' || byte == '\r' || byte == '\t' || byte == ' ';
+    bool is_long_control = byte == 0xc2 && next >= 0x80 && next < 0xa0;
+    if (is_long_control) ++i;
+    bool is_control = byte < ' ' || byte == 0x7f || is_long_control;
+    if (!is_blank) line += is_control ? '?' : static_cast<char>(byte);
     if (is_blank && !line.empty() && line.back() != ' ') line += ' ';
   }
   while (!line.empty() && line.back() == ' ') line.pop_back();

@@ -26,6 +26,10 @@ struct RelayedAgent {
   std::string name;
 };
 
+/// One word of a shell's command line, whatever is in it: folders inside are
+/// named by the container.
+std::string QuotedForShell(const std::string& word);
+
 /// What a command printed, as one line of at most 300 bytes for an error.
 std::string OneLine(const std::string& text);
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "collector/error.h"
+#include "collector/sample/agent_client.h"
 #include "collector/sample/find_clients.h"
 #include "collector/sample/relay_channel.h"
 #include "injector/command.h"
@@ -74,6 +75,12 @@ std::string PythonOf(int pid) {
         "the self-test runs inside of it",
         pid));
   }
+  if (executable.filename().string().find("python") == std::string::npos) {
+    throw Error(fmt::format(
+        "process {} ({}) is not a Python; give the pid of one, or name the "
+        "interpreter by --python",
+        pid, executable.filename().string()));
+  }
   return executable.string();
 }
 
@@ -102,12 +109,12 @@ Words CommandFor(const SelftestPlan& plan) {
     return container->exec_command + Call(FolderIn(*container), plan.python);
   }
   if (target.kind == Target::Kind::kCommand) {
-    std::string call = target.text;
-    for (const std::string& word : Call(injector::kFolderInside, plan.python))
-      call += " " + word;
+    Words words = Call(injector::kFolderInside, plan.python);
     // CMD may name the relay itself.
     if (target.text.find(injector::kRelayProgram) != std::string::npos)
-      call = target.text + " selftest " + plan.python;
+      words.erase(words.begin());
+    std::string call = target.text;
+    for (const std::string& word : words) call += " " + QuotedForShell(word);
     return {"/bin/sh", "-c", call};
   }
   throw UsageError(
@@ -126,8 +133,9 @@ nlohmann::json Selftest(const SelftestPlan& plan) {
   for (size_t begin = said.output.find(kStart); begin != std::string::npos;
        begin = said.output.find(kStart, begin + 1)) {
     size_t end = said.output.find('\n', begin);
-    auto result = nlohmann::json::parse(said.output.substr(begin, end - begin),
-                                        nullptr, false);
+    auto result = nlohmann::json::parse(
+        WithoutControlCharacters(said.output.substr(begin, end - begin)),
+        nullptr, false);
     if (result.is_object() &&
         result.value("schema", "") == "cyclescope.selftest/1" &&
         result.contains("checks"))

@@ -20,8 +20,10 @@ using std::chrono::steady_clock;
 bool WaitFor(int fd, short events, steady_clock::time_point deadline) {
   while (true) {
     auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
+    // Also where more is always there: what comes without end is no answer.
+    if (left.count() <= 0) return false;
     pollfd entry = {fd, events, 0};
-    int ready = poll(&entry, 1, std::max<int64_t>(left.count(), 0));
+    int ready = poll(&entry, 1, static_cast<int>(left.count()));
     if (ready > 0) return true;
     if (ready == 0) return false;
     if (errno != EINTR) {

@@ -1,12 +1,15 @@
 #include "collector/sample/agent_client.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 
 #include <fstream>
 
 #include "collector/error.h"
 #include "collector/sample/child_process.h"
+#include "collector/sample/relay_channel.h"
 #include "injector/environment.h"
 #include "injector/target_socket.h"
 #include "tests/collector/fake_agent.h"
@@ -65,6 +68,51 @@ TEST_F(AgentClientTest, SendsWatchedTypesAndTheDescriptor) {
   std::string line;
   std::getline(std::ifstream(ids), line);
   EXPECT_EQ(line, "0x1 a.B pinned");
+}
+
+TEST_F(AgentClientTest, AFolderThatAContainerNamesIsOneWordToTheShell) {
+  std::string made = (folder_.path() / "made").string();
+  for (const char* form :
+       {"/x;touch {} #", "/x' ;touch {} '", "/$(touch {})"}) {
+    RelayPlace place = {"a place", "true",
+                        fmt::format(fmt::runtime(form), made)};
+    EXPECT_THAT(ErrorOf([&] { AgentsAt(place); }), HasSubstr("ended before"));
+    EXPECT_FALSE(std::filesystem::exists(made)) << form;
+  }
+}
+
+TEST_F(AgentClientTest, WhatIsNoJsonIsShownWithoutControlCharacters) {
+  FakeAgent agent(Socket(), [](const std::string&, int) {
+    return std::string("\x1b]0;a\x07 \xc2\x9b\x7f\n");
+  });
+  EXPECT_THAT(ErrorOf([&] { AgentClient::Connect(Socket()); }),
+              HasSubstr("but '?]0;a? ??…'"));
+}
+
+TEST_F(AgentClientTest, AnAnswerThatTricklesOnEndsAtItsTime) {
+  int pair[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+  UniqueFd ours(pair[0]);
+  UniqueFd theirs(pair[1]);
+  ASSERT_EQ(write(theirs.get(), "x", 1), 1);
+  auto now = std::chrono::steady_clock::now();
+  EXPECT_TRUE(WaitFor(ours.get(), POLLIN, now + std::chrono::seconds(5)));
+  EXPECT_FALSE(WaitFor(ours.get(), POLLIN, now));
+}
+
+TEST_F(AgentClientTest, WhereTooManyWaitAlreadyItIsSaidSo) {
+  UniqueFd listener(socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, Socket().c_str());
+  auto* place = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(bind(listener.get(), place, sizeof address), 0);
+  ASSERT_EQ(listen(listener.get(), 0), 0);
+  UniqueFd waiting(socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(connect(waiting.get(), place, sizeof address), 0);
+  injector::TargetSocket target = injector::OpenSocket(Socket());
+  EXPECT_THAT(ErrorOf([&] { injector::ConnectTo(target); }),
+              HasSubstr("takes no more requests"));
 }
 
 TEST_F(AgentClientTest, ARefusalIsTheInspectorsOwnSentence) {
