@@ -32,7 +32,7 @@ class AgentSampler : public Sampler {
   std::optional<Figures> Read() override {
     nlohmann::json sample;
     try {
-      sample = agent_.Sample();
+      sample = Ask();
     } catch (const NoAnswerInTime&) {
       return Figures();  // Busy with a snapshot, or stopped: a gap.
     } catch (const Error&) {
@@ -58,6 +58,17 @@ class AgentSampler : public Sampler {
   }
 
  private:
+  /// Twice if need be: the command may have ended, and not the service.
+  nlohmann::json Ask() const {
+    try {
+      return agent_.Sample();
+    } catch (const NoAnswerInTime&) {
+      throw;
+    } catch (const Error&) {
+      return agent_.Sample();
+    }
+  }
+
   const AgentClient& agent_;
   int pid_ = 0;
   int64_t start_ticks_ = 0;

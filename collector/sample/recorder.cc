@@ -173,7 +173,7 @@ void Recorder::EndSnapshot() {
   try {
     run_.AddSnapshot(record_, snapshot_.get());
     ++snapshots_;
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     CheckService();
     Event("snapshot_failed", error.what());
     if (record_.trigger == "start") throw;
