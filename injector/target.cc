@@ -31,7 +31,12 @@ int PidBehindAt(const std::string& text, const std::string& pid) {
 
 Target ParseTarget(const std::string& text) {
   using Kind = Target::Kind;
-  if (std::optional<int> pid = Number(text)) return {Kind::kPid, "", *pid};
+  if (std::optional<int> pid = Number(text)) {
+    if (*pid > 0) return {Kind::kPid, "", *pid};
+    throw Error("target '" + text +
+                "': no process has such a number; `cyclescope ps` lists those "
+                "that there are");
+  }
   if (text.starts_with("exec:") || text.starts_with("exec@")) {
     size_t colon = text.find(':');
     std::string command =
@@ -48,9 +53,10 @@ Target ParseTarget(const std::string& text) {
       throw Error("target '" + text + "': write label:KEY=VALUE");
     return {Kind::kLabel, text.substr(6), 0};
   }
+  // A container is often called as the folder is that it was built from.
   std::error_code ignored;
   if (text.find('/') != std::string::npos ||
-      std::filesystem::exists(text, ignored))
+      std::filesystem::is_socket(text, ignored))
     return {Kind::kSocket, text, 0};
   size_t at = text.rfind('@');
   if (text.empty() || at == 0)

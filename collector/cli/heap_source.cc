@@ -96,8 +96,8 @@ RecordedHeap HeapOf(const std::string& target_or_file,
   std::error_code ignored;
   if (fs::is_regular_file(target_or_file, ignored))
     return RecordedHeap::Open(target_or_file);
-  if (target_or_file.find('/') != std::string::npos &&
-      !target_or_file.starts_with("exec") &&
+  if (injector::ParseTarget(target_or_file).kind ==
+          injector::Target::Kind::kSocket &&
       !fs::is_socket(target_or_file, ignored))
     throw Error(fmt::format(
         "{}: neither a heap file nor a socket; make a file with `cyclescope "

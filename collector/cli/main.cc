@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "collector/cli/verbs.h"
 #include "collector/error.h"
@@ -92,6 +93,15 @@ int main(int argc, char** argv) {
   } catch (const collector::Interrupted&) {
     return Fail("interrupted; what was recorded until then stays",
                 collector::kExitInterrupted);
+  } catch (const nlohmann::json::exception& error) {
+    std::string what = error.what();  // "[json.exception.…] type must be …"
+    size_t text = what.find("] ");
+    return Fail(
+        fmt::format("what was answered or read has another form than this "
+                    "program expects ({}); use the inspector and the files "
+                    "that came with it",
+                    text == std::string::npos ? what : what.substr(text + 2)),
+        collector::kExitError);
   } catch (const std::exception& error) {
     return Fail(error.what(), collector::kExitError);
   }

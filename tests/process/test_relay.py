@@ -410,3 +410,88 @@ def test_it_needs_nothing_of_an_image(tmp_path):
         ["chroot", tmp_path, "/relay", "--version"], capture_output=True, text=True
     )
     assert done.stdout == GREETING.split()[-1] + "\n"
+
+
+@pytest.mark.parametrize(
+    "pong, report",
+    [
+        ({"pong": "yes"}, {}),
+        ({"pong": True}, {"schema": 1}),
+        ({"pong": True}, {"watched": [1]}),
+        ({"pong": True}, {"watched": [{}]}),
+        ({"pong": True}, {"heap": 3}),
+    ],
+)
+def test_an_answer_of_another_form_gets_a_sentence(fake_agent, agent_directory, pong, report):
+    def answer(request, connection, descriptors):
+        said = pong
+        if request["request"] == "snapshot":
+            said = {"schema": "cyclescope.snapshot/1", "watched": [], "cycles": [], **report}
+        connection.sendall(json.dumps(said).encode() + b"\n")
+
+    fake_agent(answer)
+    path = agent_directory / ("cyclescope-%d.sock" % os.getpid())
+    for target in (path, by_relay(agent_directory)):
+        said = sentence(tool("snapshot", target, "--top", "holders"))
+        assert "another form than this program expects" in said
+        assert "json.exception" not in said
+
+
+def test_a_folder_of_a_containers_name_is_not_the_target(tmp_path):
+    (tmp_path / "my-service").mkdir()
+    (tmp_path / "another").touch()
+    for name in ("my-service", "another"):
+        said = sentence(tool("snapshot", name, cwd=tmp_path))
+        assert "no container, compose project" in said
+
+
+def test_names_with_a_slash_that_are_no_file():
+    said = sentence(tool("top", "label:app.kubernetes.io/name=no-such"))
+    assert "no container has the label app.kubernetes.io/name=no-such" in said
+    assert "no process has such a number" in sentence(tool("snapshot", "0"))
+
+
+def test_one_that_does_not_answer_does_not_hide_the_others(any_python, agent_directory):
+    with running("three_cycles.py", any_python, agent_directory) as target:
+        # Closes the connection of every request.
+        silent = FakeAgent(agent_directory, lambda *_: None)
+        done = tool("snapshot", by_relay(agent_directory), "--all", "--json")
+        silent.close()
+    assert done.returncode == 1 and "process %d there" % os.getpid() in done.stderr
+    [report] = map(json.loads, done.stdout.splitlines())
+    assert report["process"]["pid_in_namespace"] == target.pid
+
+
+def test_a_command_that_ends_is_not_the_service(any_python, agent_directory, tmp_path):
+    with running("three_cycles.py", any_python, agent_directory):
+        recording = subprocess.Popen(
+            tool_command(
+                "record", by_relay(agent_directory), "--output", tmp_path / "run",
+                "--for", "4s", "--interval", "200ms",
+            ),
+            stderr=subprocess.PIPE,
+        )
+        [relay] = wait_until(lambda: relays(agent_directory))
+        time.sleep(1)
+        os.kill(int(relay), signal.SIGKILL)
+        _, stderr = recording.communicate(timeout=30)
+        assert recording.returncode == 0, stderr
+
+
+def test_the_self_test_starts_no_other_program():
+    with subprocess.Popen(["sleep", "60"]) as other:
+        wait_until(lambda: os.readlink("/proc/%d/exe" % other.pid).endswith("sleep"))
+        said = sentence(tool("selftest", other.pid))
+        other.kill()
+    assert "(sleep) is not a Python" in said
+
+
+def test_the_self_test_shows_no_control_characters(tmp_path):
+    relay = tmp_path / "cyclescope-relay"
+    relay.write_text(
+        '#!/bin/sh\n'
+        'echo \'{"schema":"cyclescope.selftest/1","python":"\\u001b[2J","checks":[]}\'\n'
+    )
+    relay.chmod(0o755)
+    done = tool("selftest", "exec:%s" % relay)
+    assert done.returncode == 1 and "Python ?[2J" in done.stdout
