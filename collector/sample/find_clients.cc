@@ -27,13 +27,17 @@ std::string Quoted(const std::vector<std::string>& words) {
   return line;
 }
 
-/// Whether this machine's process of that number is the container's: an engine
-/// on another machine, or in a virtual one, tells numbers of there.
-bool IsHere(const Container& container) {
-  if (container.pid <= 0) return false;
-  std::ifstream file(fmt::format("/proc/{}/cgroup", container.pid));
+/// Whether this machine's process of that number is the container's, by its
+/// cgroup: containers may share a pid namespace.
+bool IsIn(const Container& container, int pid) {
+  std::ifstream file(fmt::format("/proc/{}/cgroup", pid));
   std::string text(std::istreambuf_iterator<char>(file), {});
   return text.find(container.id) != std::string::npos;
+}
+
+/// An engine on another machine, or in a virtual one, tells numbers of there.
+bool IsHere(const Container& container) {
+  return container.pid > 0 && IsIn(container, container.pid);
 }
 
 /// Whether all that is in it can be seen from here, so that a relay would find
@@ -47,8 +51,9 @@ bool MayLookInto(const Container& container) {
 std::vector<AgentClient> ClientsIn(const Container& container, int pid,
                                    bool all) {
   if (container.state != "running") {
-    throw Error(fmt::format("container {} is not running but {}; start it",
-                            container.name, container.state));
+    throw Error(fmt::format("container {} is not running but {}; {} it",
+                            container.name, container.state,
+                            container.state == "paused" ? "unpause" : "start"));
   }
   nlohmann::json facts = {{"engine", container.engine},
                           {"name", container.name},
@@ -61,6 +66,7 @@ std::vector<AgentClient> ClientsIn(const Container& container, int pid,
   if (IsHere(container)) {
     for (const auto& socket : injector::FindSocketsBeside(container.pid)) {
       if (pid != 0 && socket.pid_inside != pid) continue;
+      if (!IsIn(container, socket.pid)) continue;
       clients.emplace_back(SocketOf(socket.pid), name(socket.pid_inside),
                            facts);
     }

@@ -224,6 +224,31 @@ def test_two_containers_that_share_the_directory_of_their_sockets(any_python, ag
     assert list(agent_directory.iterdir()) == []
 
 
+def test_two_containers_that_share_a_pid_namespace(any_python):
+    with containers.running(PROGRAM, any_python) as one:
+        two = containers.started(
+            "/usr/bin/python3", "-c", "import time\ntime.sleep(600)",
+            pid="container:" + one.container.id,
+            mounts=[(HOOK, containers.INSIDE)],
+            variables={"PYTHONPATH": containers.INSIDE},
+        )
+        with two as other:
+            wait_until(lambda: tool("snapshot", other.id).returncode == 0)
+            for container in (one.container, other):
+                report = said(tool("snapshot", container.id, "--json"))
+                assert report["process"]["pid"] == container.pid
+
+
+def test_a_paused_container_is_told_of(any_python):
+    with containers.running(PROGRAM, any_python) as target:
+        containers.podman("pause", target.container.id)
+        try:
+            told = tool("snapshot", target.container.id).stderr
+        finally:
+            containers.podman("unpause", target.container.id)
+        assert "is not running but paused; unpause it" in told
+
+
 def test_a_container_that_stops_in_the_middle(any_python, agent_directory):
     place = "exec:podman exec -i %s"
     with containers.started(
