@@ -298,7 +298,12 @@ std::vector<RelayedAgent> AgentsAt(const RelayPlace& place) {
   auto deadline = steady_clock::now() + milliseconds(10'000);
   relay.Send(relay::Kind::kList, "", deadline);
   std::string payload;
-  relay.Receive(payload, deadline, "the list of inspectors");
+  auto kind = relay.Receive(payload, deadline, "the list of inspectors");
+  if (kind != relay::Kind::kAgents)
+    throw Error(fmt::format("{}: {}", place.name,
+                            kind == relay::Kind::kError
+                                ? OneLine(payload)
+                                : "an answer to another question"));
   std::vector<RelayedAgent> agents;
   std::istringstream lines(payload);
   for (std::string line; std::getline(lines, line);) {

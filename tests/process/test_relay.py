@@ -467,13 +467,17 @@ def test_a_command_that_ends_is_not_the_service(any_python, agent_directory, tmp
         recording = subprocess.Popen(
             tool_command(
                 "record", by_relay(agent_directory), "--output", tmp_path / "run",
-                "--for", "4s", "--interval", "200ms",
+                "--for", "5s", "--interval", "100ms",
             ),
             stderr=subprocess.PIPE,
+            text=True,
         )
-        [relay] = wait_until(lambda: relays(agent_directory))
-        time.sleep(1)
-        os.kill(int(relay), signal.SIGKILL)
+        wait_until(lambda: (tmp_path / "run" / "run.db").exists())
+        time.sleep(0.5)
+        for _ in range(4):  # A tick meets one of them that has ended, or a snapshot.
+            for relay in wait_until(lambda: relays(agent_directory)):
+                os.kill(int(relay), signal.SIGKILL)
+            time.sleep(0.45)
         _, stderr = recording.communicate(timeout=30)
         assert recording.returncode == 0, stderr
 
@@ -495,3 +499,74 @@ def test_the_self_test_shows_no_control_characters(tmp_path):
     relay.chmod(0o755)
     done = tool("selftest", "exec:%s" % relay)
     assert done.returncode == 1 and "Python ?[2J" in done.stdout
+
+
+def test_the_self_tests_python_ends_with_the_relay(tmp_path):
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\necho $$ > %s/pid\nexec sleep 60\n" % tmp_path)
+    slow.chmod(0o755)
+    relay = subprocess.Popen([RELAY, "selftest", slow])
+    pid = wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    relay.kill()
+    relay.wait()
+    wait_until(lambda: not os.path.exists("/proc/%d/cwd" % int(pid)))
+
+
+def test_the_self_tests_exit_status_is_its_pythons(tmp_path):
+    for word, status in (("exit 3", 3), ("kill -9 $$", 137)):
+        script = tmp_path / "script"
+        script.write_text("#!/bin/sh\n" + word + "\n")
+        script.chmod(0o755)
+        assert subprocess.run([RELAY, "selftest", script]).returncode == status
+    done = subprocess.run([RELAY, "selftest", "/no/python"], capture_output=True, text=True)
+    assert done.returncode == 127 and "/no/python cannot be started" in done.stderr
+
+
+def test_one_that_is_named_is_asked_alone(fake_agent, agent_directory, any_python):
+    fake_agent(lambda *_: None)
+    with running("three_cycles.py", any_python, agent_directory) as target:
+        with socket.socket(socket.AF_UNIX) as listener:
+            # Another name of this process: only a connection would tell.
+            listener.bind(str(agent_directory / ("cyclescope-%d-1.sock" % os.getpid())))
+            listener.listen()
+            listener.setblocking(False)
+            ask("snapshot", by_relay(agent_directory, target.pid))
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+            sentence(tool("snapshot", by_relay(agent_directory)))
+            listener.accept()[0].close()
+
+
+def test_a_recording_goes_on_where_the_socket_was_away(any_python, agent_directory, tmp_path):
+    with running("three_cycles.py", any_python, agent_directory) as target:
+        recording = subprocess.Popen(
+            tool_command(
+                "record", str(target.pid), "--output", tmp_path / "run",
+                "--for", "5s", "--interval", "200ms",
+            ),
+            stderr=subprocess.PIPE,
+        )
+        wait_until(lambda: (tmp_path / "run" / "run.db").exists())
+        time.sleep(1)
+        os.rename(target.socket_path, agent_directory / "away")
+        time.sleep(1.2)
+        os.rename(agent_directory / "away", target.socket_path)
+        _, stderr = recording.communicate(timeout=30)
+        assert recording.returncode == 0, stderr
+    with sqlite3.connect(tmp_path / "run" / "run.db") as store:
+        kinds = {kind for (kind,) in store.execute("select kind from event")}
+    assert {"snapshot_failed", "finished"} <= kinds
+
+
+def test_a_name_with_a_line_end_is_one_process(fake_agent, agent_directory):
+    fake_agent(lambda *_: None)
+    with open("/proc/self/comm") as own:
+        before = own.read()[:-1]
+    pathlib.Path("/proc/self/comm").write_text("a\n7 b")
+    try:
+        with Relay(agent_directory) as relay:
+            relay.send(b"l")
+            kind, payload = relay.receive()
+    finally:
+        pathlib.Path("/proc/self/comm").write_text(before)
+    assert (kind, payload) == (b"L", b"%d a?7 b\n" % os.getpid())

@@ -112,11 +112,11 @@ int ConnectTo(const std::string& path, int pid) {
 
 namespace {
 
-void FindIn(const std::string& folder, std::vector<Agent>* agents,
+void FindIn(const std::string& folder, int wanted, std::vector<Agent>* agents,
             int* closed) {
   for (const std::string& name : Entries(folder)) {
     int pid = PidOf(name);
-    if (pid == 0) continue;
+    if (pid == 0 || (wanted != 0 && pid != wanted)) continue;
     std::string path = folder + "/" + name;
     int fd = ConnectTo(path, pid);
     if (fd < 0) {
@@ -126,20 +126,22 @@ void FindIn(const std::string& folder, std::vector<Agent>* agents,
     close(fd);
     std::string comm = ReadFile("/proc/" + std::to_string(pid) + "/comm");
     if (!comm.empty() && comm.back() == '\n') comm.pop_back();
+    // A name may hold line ends, too, which part the list (frames.h).
+    std::replace(comm.begin(), comm.end(), '\n', '?');
     agents->push_back({pid, comm, path});
   }
 }
 
 }  // namespace
 
-std::vector<Agent> FindAgents(int* closed) {
+std::vector<Agent> FindAgents(int* closed, int pid) {
   std::vector<Agent> agents;
   *closed = 0;
   const char* own = getenv(kVariable);
-  if (own != nullptr && *own != '\0') FindIn(own, &agents, closed);
+  if (own != nullptr && *own != '\0') FindIn(own, pid, &agents, closed);
   if (agents.empty()) {
     for (const std::string& folder : OtherFolders())
-      FindIn(folder, &agents, closed);
+      FindIn(folder, pid, &agents, closed);
   }
   std::sort(agents.begin(), agents.end(),
             [](const Agent& a, const Agent& b) { return a.pid < b.pid; });

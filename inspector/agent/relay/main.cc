@@ -45,7 +45,10 @@ int main(int argc, char** argv) {
     std::string problem = relay::Install(argv[2]);
     return problem.empty() ? 0 : Fail(problem, 1);
   }
-  if (verb == "selftest" && argc <= 3)
-    return Fail(relay::BecomeSelftest(argc == 3 ? argv[2] : ""), 1);
+  if (verb == "selftest" && argc <= 3) {
+    int status = 0;
+    std::string problem = relay::RunSelftest(argc == 3 ? argv[2] : "", &status);
+    return problem.empty() ? status : Fail(problem, 1);
+  }
   return Fail("no such use; see `cyclescope-relay --help`", 2);
 }

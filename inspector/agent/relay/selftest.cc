@@ -1,12 +1,17 @@
 #include "inspector/agent/relay/selftest.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 #include "inspector/agent/relay/agents.h"
@@ -50,9 +55,56 @@ std::string OfPath() {
   return {};
 }
 
+/// Whoever waits for it (collector/sample/selftest.h) gives up after 60 s; what
+/// it started in a container, an engine leaves running.
+constexpr time_t kAtMostS = 50;
+
+/// Starts it and waits. The exit status as a shell has it, or what went wrong.
+std::string RunBounded(char** arguments, char** environment, int* status) {
+  sigset_t ended;
+  sigset_t before;
+  sigemptyset(&ended);
+  sigaddset(&ended, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &ended, &before);
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  pid_t child = fork();
+  if (child == 0) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    sigprocmask(SIG_SETMASK, &before, nullptr);
+    execvpe(arguments[0], arguments, environment);
+    std::fprintf(stderr, "cyclescope-relay: %s cannot be started: %s\n",
+                 arguments[0], strerror(errno));
+    _exit(127);
+  }
+  if (child < 0)
+    return std::string("no process can be started here: ") + strerror(errno) +
+           "; raise its limit of processes";
+  int raw = 0;
+  timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const time_t end = now.tv_sec + kAtMostS;
+  while (waitpid(child, &raw, WNOHANG) != child) {
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec >= end) {
+      kill(-child, SIGKILL);
+      // What it started, too: process 1 of a container often reaps nothing.
+      while (waitpid(-child, &raw, 0) > 0) {
+      }
+      return std::string(arguments[0]) + " has not ended within " +
+             std::to_string(kAtMostS) +
+             " s and was ended; try whether it starts by hand";
+    }
+    timespec left = {end - now.tv_sec, 0};
+    sigtimedwait(&ended, nullptr, &left);
+  }
+  *status = WIFSIGNALED(raw) ? 128 + WTERMSIG(raw) : WEXITSTATUS(raw);
+  return {};
+}
+
 }  // namespace
 
-std::string BecomeSelftest(const std::string& python) {
+std::string RunSelftest(const std::string& python, int* status) {
   std::string chosen = python;
   if (chosen.empty()) chosen = OfService();
   if (chosen.empty()) chosen = OfPath();
@@ -77,8 +129,7 @@ std::string BecomeSelftest(const std::string& python) {
   environment.push_back(nullptr);
   std::string program = folder + "/selftest.py";
   char* arguments[] = {chosen.data(), program.data(), nullptr};
-  execvpe(chosen.c_str(), arguments, environment.data());
-  return chosen + " cannot be started: " + strerror(errno);
+  return RunBounded(arguments, environment.data(), status);
 }
 
 }  // namespace relay

@@ -109,7 +109,9 @@ std::string List(const std::vector<Agent>& agents) {
 /// The agent of `pid`, or the only one.
 bool Choose(int pid, Agent* chosen, std::string* problem) {
   int closed = 0;
-  std::vector<Agent> agents = FindAgents(&closed);
+  std::vector<Agent> agents = FindAgents(&closed, pid);
+  // For the sentence.
+  if (agents.empty() && pid != 0) agents = FindAgents(&closed);
   for (const Agent& agent : agents) {
     if (agent.pid != pid && (pid != 0 || agents.size() != 1)) continue;
     *chosen = agent;
