@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 #include "collector/error.h"
 #include "collector/sample/relay_channel.h"
@@ -164,10 +165,13 @@ std::vector<AgentClient> ClientsNamed(const Target& target, bool all) {
 
 std::string FolderIn(const Container& container) {
   auto path = container.environment.find("PYTHONPATH");
-  if (path == container.environment.end())
-    return std::string(injector::kFolderInside);
-  std::string first = path->second.substr(0, path->second.find(':'));
-  return first.starts_with('/') ? first : std::string(injector::kFolderInside);
+  std::istringstream folders(path != container.environment.end() ? path->second
+                                                                 : "");
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    if (folder.starts_with('/') && folder.ends_with("/cyclescope"))
+      return folder;
+  }
+  return std::string(injector::kFolderInside);
 }
 
 std::vector<AgentClient> FindClients(const std::string& text, bool all) {

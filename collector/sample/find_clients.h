@@ -16,8 +16,9 @@ namespace collector {
 /// meant. Throws Error (also injector::Error) if there is none.
 std::vector<AgentClient> FindClients(const std::string& target, bool all);
 
-/// Where the inspector lies in a container: what its PYTHONPATH names first, as
-/// `compose` and `kube` write it.
+/// Where the inspector lies in a container: the folder of its PYTHONPATH that
+/// is called `cyclescope`, else where `compose` and `kube` mount it, as a
+/// start-up script may have named it alone.
 std::string FolderIn(const injector::Container& container);
 
 }  // namespace collector

@@ -9,6 +9,7 @@
 
 #include "collector/error.h"
 #include "collector/sample/child_process.h"
+#include "collector/sample/find_clients.h"
 #include "collector/sample/relay_channel.h"
 #include "injector/environment.h"
 #include "injector/target_socket.h"
@@ -68,6 +69,18 @@ TEST_F(AgentClientTest, SendsWatchedTypesAndTheDescriptor) {
   std::string line;
   std::getline(std::ifstream(ids), line);
   EXPECT_EQ(line, "0x1 a.B pinned");
+}
+
+TEST_F(AgentClientTest, TheFolderInsideIsFoundAmongOthers) {
+  injector::Container container;
+  EXPECT_EQ(FolderIn(container), "/opt/cyclescope");
+  for (auto [path, folder] :
+       {std::pair("/app:/srv/cyclescope:/x/cyclescope", "/srv/cyclescope"),
+        {"/app", "/opt/cyclescope"},
+        {"lib/cyclescope", "/opt/cyclescope"}}) {
+    container.environment["PYTHONPATH"] = path;
+    EXPECT_EQ(FolderIn(container), folder) << path;
+  }
 }
 
 TEST_F(AgentClientTest, AFolderThatAContainerNamesIsOneWordToTheShell) {
