@@ -22,10 +22,13 @@ using std::chrono::milliseconds;
 
 namespace {
 
+constexpr size_t kLongestOutput = 64 << 20;
+
 /// What the started program inherits: an empty stdin, the pipes, no signal
-/// that we ignore, a process group of its own.
+/// that we ignore, a process group of its own unless it may ask in the
+/// terminal: a group in the background is stopped when it reads there.
 struct SpawnPlan {
-  SpawnPlan(const Pipe& output, const Pipe& errors) {
+  SpawnPlan(const Pipe& output, const Pipe& errors, bool may_ask) {
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, output.write_end.get(), 1);
@@ -36,8 +39,9 @@ struct SpawnPlan {
     posix_spawnattr_init(&attributes);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setflags(&attributes,
-                             POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    short flags = POSIX_SPAWN_SETSIGDEF;
+    if (!may_ask) flags |= POSIX_SPAWN_SETPGROUP;
+    posix_spawnattr_setflags(&attributes, flags);
   }
   ~SpawnPlan() {
     posix_spawn_file_actions_destroy(&files);
@@ -47,11 +51,12 @@ struct SpawnPlan {
   posix_spawnattr_t attributes;
 };
 
-/// Kills and reaps the process group unless it has ended before.
+/// Kills and reaps the process (group) unless it has ended before.
 struct Running {
+  explicit Running(bool may_ask) : own_group(!may_ask) {}
   ~Running() {
     if (pid < 0) return;
-    kill(-pid, SIGKILL);
+    kill(own_group ? -pid : pid, SIGKILL);
     Reap();
   }
   int Reap() {
@@ -61,6 +66,7 @@ struct Running {
     pid = -1;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   }
+  bool own_group;
   pid_t pid = -1;
 };
 
@@ -76,15 +82,15 @@ bool ReadSome(int fd, std::string& to) {
 }  // namespace
 
 CommandResult RunCommand(const std::vector<std::string>& arguments,
-                         milliseconds timeout) {
+                         milliseconds timeout, bool may_ask) {
   Pipe output;
   Pipe errors;
-  SpawnPlan plan(output, errors);
+  SpawnPlan plan(output, errors, may_ask);
   std::vector<std::string> copies = arguments;
   std::vector<char*> argv;
   for (std::string& copy : copies) argv.push_back(copy.data());
   argv.push_back(nullptr);
-  Running running;
+  Running running(may_ask);
   int failure = posix_spawnp(&running.pid, argv[0], &plan.files,
                              &plan.attributes, argv.data(), environ);
   if (failure != 0) {
@@ -117,6 +123,10 @@ CommandResult RunCommand(const std::vector<std::string>& arguments,
     if (ready[1].revents != 0 &&
         !ReadSome(errors.read_end.get(), result.errors)) {
       errors.read_end = UniqueFd();
+    }
+    if (result.output.size() + result.errors.size() > kLongestOutput) {
+      throw Error(fmt::format("`{}` prints more than {} MiB; try it by hand",
+                              fmt::join(arguments, " "), kLongestOutput >> 20));
     }
   }
   result.status = running.Reap();

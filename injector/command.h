@@ -16,10 +16,13 @@ struct CommandResult {
 };
 
 /// Starts the program (looked up in PATH) with nothing on its stdin and waits
-/// until it has ended. Throws Error if it cannot be started or has not ended
-/// within `timeout`; it is killed then, with what it has started.
+/// until it has ended. Throws Error if it cannot be started, has not ended
+/// within `timeout` or prints more than 64 MiB; it is killed then, with what it
+/// has started. If it `may_ask` in the terminal (ssh: for a password), it stays
+/// in our process group and is killed alone.
 CommandResult RunCommand(const std::vector<std::string>& arguments,
-                         std::chrono::milliseconds timeout);
+                         std::chrono::milliseconds timeout,
+                         bool may_ask = false);
 
 /// Where PATH has a program of this name.
 std::optional<std::filesystem::path> FindProgram(const std::string& name);

@@ -127,7 +127,7 @@ Words CommandFor(const SelftestPlan& plan) {
 nlohmann::json Selftest(const SelftestPlan& plan) {
   Words command = CommandFor(plan);
   injector::CommandResult said =
-      injector::RunCommand(command, kSelftestTimeout);
+      injector::RunCommand(command, kSelftestTimeout, /*may_ask=*/true);
   // A banner may stand before the line that counts.
   constexpr char kStart[] = "{\"schema\"";
   for (size_t begin = said.output.find(kStart); begin != std::string::npos;

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import socket
@@ -570,3 +571,27 @@ def test_a_name_with_a_line_end_is_one_process(fake_agent, agent_directory):
     finally:
         pathlib.Path("/proc/self/comm").write_text(before)
     assert (kind, payload) == (b"L", b"%d a?7 b\n" % os.getpid())
+
+
+def test_the_command_of_a_self_test_may_ask_in_the_terminal(tmp_path):
+    asks = tmp_path / "asks"
+    asks.write_text('#!/bin/sh\nread word </dev/tty\necho "got $word" >&2\nexit 3\n')
+    asks.chmod(0o755)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(TOOL, ["cyclescope", "selftest", "exec:%s" % asks])
+    try:
+        os.write(terminal, b"secret\n")
+        said = b""
+        while b"got secret" not in said:
+            said += os.read(terminal, 4096)
+            assert b"3 s of at most" not in said
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
+
+def test_a_self_test_without_end_is_ended():
+    said = sentence(tool("selftest", "exec:cat /dev/zero #"))
+    assert "prints more than 64 MiB" in said
