@@ -96,6 +96,11 @@ Words CommandFor(const SelftestPlan& plan) {
   }
   if (plan.target.empty()) return Call(hook, plan.python);
   Target target = injector::ParseTarget(plan.target);
+  if (target.kind != Target::Kind::kPid && target.pid != 0) {
+    throw UsageError(
+        "the self-test is a process of its own: leave out the @PID, and name "
+        "another interpreter by --python");
+  }
   if (target.kind == Target::Kind::kPid) {
     return Call(hook, plan.python.empty() ? PythonOf(target.pid) : plan.python);
   }
@@ -143,7 +148,7 @@ nlohmann::json Selftest(const SelftestPlan& plan) {
   }
   std::string reason = OneLine(said.output + " " + said.errors);
   throw Error(fmt::format(
-      "the self-test could not be started by `{}` (exit status {}){}; look "
+      "the self-test by `{}` ended without a result (exit status {}){}; look "
       "whether the inspector's folder is there and this user may read it",
       fmt::join(command, " "), said.status,
       reason.empty() ? "" : ": " + reason));

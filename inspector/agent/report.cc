@@ -129,7 +129,8 @@ std::string SnapshotReport(const ProcessIdentity& process,
   WriteMemory(snapshot, rest.Key("memory"));
   rest.Key("limits").BeginArray();
   Limit(rest, "process.container",
-        "a process cannot see its container's name; the host adds it");
+        "a process cannot see its container's name; the collector adds it "
+        "where it can ask the engine");
   WriteMemoryLimits(snapshot, rest);
   if (snapshot.guard.limited_by.empty()) {
     for (const char* field :

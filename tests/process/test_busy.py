@@ -95,7 +95,7 @@ def test_collect_and_trim_where_they_are_allowed(python, agent_directory):
         python,
         agent_directory,
         (0, 40, 0),
-        CYCLESCOPE_ALLOW="collect,trim,values",
+        CYCLESCOPE_ALLOW="collect,trim",
     ) as target:
         assert target.snapshot("Broker")["watched"][0]["floating"] == 40
         collected = target.request("collect")["collect"]
@@ -103,4 +103,4 @@ def test_collect_and_trim_where_they_are_allowed(python, agent_directory):
         assert target.snapshot("Broker")["watched"][0]["alive"] == 0
         assert target.request("trim")["trim"]["rss"] > 1 << 20
         settings = target.request("settings")["settings"]
-        assert settings["allow"] == ["collect", "trim", "values"]
+        assert settings["allow"] == ["collect", "trim"]
