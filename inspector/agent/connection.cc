@@ -1,5 +1,6 @@
 #include "inspector/agent/connection.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,6 +36,12 @@ bool SeesAllUsers() {
 }
 
 }  // namespace
+
+Descriptor Descriptor::AboveStandard(int number) {
+  Descriptor descriptor(number);
+  if (number < 0 || number > STDERR_FILENO) return descriptor;
+  return Descriptor(fcntl(number, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
 
 void Descriptor::Close() {
   if (number_ >= 0) close(number_);
@@ -106,7 +113,7 @@ Connection::Input Connection::Read(std::string& line) {
         int received = -1;
         std::memcpy(&received, CMSG_DATA(header) + i * sizeof received,
                     sizeof received);
-        Descriptor owned(received);
+        Descriptor owned = Descriptor::AboveStandard(received);
         if (i == 0) descriptor_ = std::move(owned);
       }
     }

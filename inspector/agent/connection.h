@@ -13,6 +13,10 @@ class Descriptor {
  public:
   Descriptor() = default;
   explicit Descriptor(int number) : number_(number) {}
+  /// Owns it under a number above those of stdin, stdout and stderr: a daemon
+  /// closes these, and what it opens next must get them. Not open, with errno,
+  /// if the system refuses.
+  static Descriptor AboveStandard(int number);
   Descriptor(Descriptor&& other) noexcept
       : number_(std::exchange(other.number_, -1)) {}
   Descriptor& operator=(Descriptor&& other) noexcept {

@@ -29,8 +29,8 @@ constexpr char kSuffix[] = ".sock";
 class DirectoryLock {
  public:
   explicit DirectoryLock(const std::string& directory)
-      : directory_(
-            open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+      : directory_(Descriptor::AboveStandard(
+            open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC))) {
     constexpr int kMostTries = 20;
     timespec pause = {0, 1'000'000};
     for (int i = 0; directory_.open() && i < kMostTries && !held_; ++i) {
@@ -80,7 +80,8 @@ std::optional<sockaddr_un> AddressOf(const std::string& path) {
 }
 
 Descriptor NewSocket(int type) {
-  return Descriptor(socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return Descriptor::AboveStandard(
+      socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 bool IsRefused(int type, const sockaddr_un& address) {

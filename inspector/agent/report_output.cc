@@ -172,9 +172,9 @@ bool ReportOutput::WriteFile(const std::string& path,
   // The name can be guessed and the directory may be everybody's: never write
   // through a link that somebody has put there.
   unlink(temporary.c_str());
-  Descriptor file(::open(temporary.c_str(),
-                         O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                         0600));
+  Descriptor file = Descriptor::AboveStandard(
+      ::open(temporary.c_str(),
+             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   bool written = file.open();
   for (size_t done = 0; written && done < text.size();) {
     ssize_t size = write(file.number(), text.data() + done, text.size() - done);

@@ -495,3 +495,39 @@ def test_a_daemon_that_closes_all_descriptors_keeps_its_own(
     said, errors = process.communicate("\n", timeout=20)
     assert (process.returncode, said, errors) == (0, "done\n", "")
     assert not list(agent_directory.glob("*.sock"))
+
+
+OPENS_STANDARD = """
+import os, sys, time
+out = os.dup(1)
+os.set_inheritable(out, False)
+os.dup2(out, 200)
+if sys.argv[1] == "forked" and os.fork():
+    os.wait()
+    sys.exit()
+os.closerange(0, 200)
+time.sleep(0.4)  # The agent makes new descriptors meanwhile.
+numbers = [os.open(os.devnull, os.O_RDWR)]
+if os.fork() == 0:
+    numbers += [os.open(os.devnull, os.O_RDWR)]
+    os.write(200, repr(numbers).encode())
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.parametrize("who", ["itself", "forked"])
+def test_what_a_daemon_opens_first_is_its_standard_input(python, agent_directory, who):
+    """It closes all descriptors and relies on the lowest number, as open promises."""
+    done = subprocess.run([python.path, "-c", OPENS_STANDARD, who], env=environment(agent_directory),
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 1]", "")
+
+
+def test_a_service_without_standard_streams_gets_their_numbers(python, agent_directory):
+    code = ("import os; a = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]; "
+            "os.write(2, repr(a).encode())")
+    command = 'exec "$0" -c "$1" <&- >&-'
+    done = subprocess.run(["sh", "-c", command, python.path, code], env=environment(agent_directory),
+                          stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "[0, 1]")
