@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,11 +26,21 @@ int64_t MonotonicMicroseconds() {
 
 namespace {
 
+/// Not by gmtime_r: it holds the C library's lock on the time zone, and a
+/// process that is forked meanwhile could never ask for the time of day.
 std::string Iso(time_t time) {
-  tm parts = {};
-  gmtime_r(&time, &parts);
-  char text[32];
-  strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  std::chrono::sys_seconds moment{std::chrono::seconds(time)};
+  auto day = std::chrono::floor<std::chrono::days>(moment);
+  std::chrono::year_month_day date(day);
+  std::chrono::hh_mm_ss clock(moment - day);
+  char text[64];
+  std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02dZ",
+                static_cast<int>(date.year()),
+                static_cast<unsigned>(date.month()),
+                static_cast<unsigned>(date.day()),
+                static_cast<int>(clock.hours().count()),
+                static_cast<int>(clock.minutes().count()),
+                static_cast<int>(clock.seconds().count()));
   return text;
 }
 
@@ -78,12 +89,19 @@ AnonymousMemory ReadAnonymousMemory() {
   auto from_rollup = [] {
     return KibibytesAfter(ReadFile("/proc/self/smaps_rollup"), "Anonymous:");
   };
-  static bool use_rollup = [&] {
+  // Plain, as a child that is forked while a static is being initialized would
+  // wait for that for ever.
+  enum class Source { kUnknown, kRollup, kStatus };
+  static Source source = Source::kUnknown;
+  if (source == Source::kUnknown) {
     constexpr int64_t kLongestUs = 50'000;
     int64_t begin = MonotonicMicroseconds();
-    return from_rollup() && MonotonicMicroseconds() - begin < kLongestUs;
-  }();
-  if (use_rollup) return {from_rollup(), "Anonymous of smaps_rollup"};
+    source = from_rollup() && MonotonicMicroseconds() - begin < kLongestUs
+                 ? Source::kRollup
+                 : Source::kStatus;
+  }
+  if (source == Source::kRollup)
+    return {from_rollup(), "Anonymous of smaps_rollup"};
   return {KibibytesAfter(ReadFile("/proc/self/status"), "RssAnon:"),
           "RssAnon of status"};
 }
