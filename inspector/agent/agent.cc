@@ -86,9 +86,11 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path,
   if (settings_.signal != 0) {
     std::string refusal = CatchSignal(settings_.signal, wakes_.number(), pipe_,
                                       settings_.children != "none");
-    if (!refusal.empty()) Complain(refusal);
+    if (!refusal.empty() && listening == Listening::kNow) Complain(refusal);
   }
-  if (!memory_.reason().empty()) Complain(memory_.reason());
+  // Of forked children, which read nothing anew, the parent has said it.
+  if (!memory_.reason().empty() && listening == Listening::kNow)
+    Complain(memory_.reason());
 }
 
 Agent::~Agent() {
@@ -101,16 +103,19 @@ void Agent::Leave() {
   if (getpid() != owner_pid_) return listener_.Close();
   if (!HasDescriptors()) listener_.Abandon();
   listener_.Remove();
-  RemoveStaleSockets(settings_.directory);
+  // A child that ends at once has no business in a directory that may be large.
+  if (has_cleaned_) RemoveStaleSockets(settings_.directory);
 }
 
 void Agent::OpenPipe() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
     throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
-  wake_ = Descriptor(ends[0]);
-  wakes_ = Descriptor(ends[1]);
-  pipe_ = FileId::Of(ends[0]);
+  wake_ = Descriptor::AboveStandard(ends[0]);
+  wakes_ = Descriptor::AboveStandard(ends[1]);
+  if (!wake_.open() || !wakes_.open())
+    throw std::runtime_error("pipe: " + std::string(std::strerror(errno)));
+  pipe_ = FileId::Of(wake_.number());
 }
 
 bool Agent::HasDescriptors() const {
@@ -343,8 +348,8 @@ bool Agent::MakeRoom() {
 void Agent::Accept() {
   accept_at_us_ = 0;
   if (!MakeRoom()) return;
-  Descriptor socket(accept4(listener_.number(), nullptr, nullptr,
-                            SOCK_CLOEXEC | SOCK_NONBLOCK));
+  Descriptor socket = Descriptor::AboveStandard(accept4(
+      listener_.number(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.open() && errno != EAGAIN) {
     // Out of descriptors, most likely: the client stays in the queue and poll
     // would return at once for ever.

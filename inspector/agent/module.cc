@@ -122,6 +122,22 @@ PyObject* AfterForkInParent(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+/// By subprocess with a preexec_fn: about to become another program, and what
+/// the function may do, as to enter a user namespace, the kernel allows to
+/// processes with one thread only.
+bool IsForkOfSubprocess() {
+  PyFrameObject* frame = PyEval_GetFrame();  // Borrowed.
+  if (frame == nullptr) return false;
+  PyRef code =
+      PyRef::Steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(frame)));
+  PyRef name = PyRef::Steal(PyObject_GetAttrString(code.get(), "co_name"));
+  if (!name) {
+    PyErr_Clear();
+    return false;
+  }
+  return PyUnicode_CompareWithASCIIString(name.get(), "_execute_child") == 0;
+}
+
 PyObject* AfterForkInChild(PyObject*, PyObject*) {
   forks_under_way = 0;  // The threads that others belong to are not here.
   Agent* agent = std::exchange(the_agent, nullptr);
@@ -130,7 +146,7 @@ PyObject* AfterForkInChild(PyObject*, PyObject*) {
   Settings settings = agent->settings();
   std::vector<std::string> path = agent->path();
   agent->AbandonInChild();  // Its memory is left: the thread may have held it.
-  if (settings.children == "none") {
+  if (settings.children == "none" || IsForkOfSubprocess()) {
     ReleaseSignal();
     Py_RETURN_NONE;
   }

@@ -196,8 +196,12 @@ def _is_worker(os):
         "multiprocessing.forkserver import" in word for word in words
     ):
         return True
-    own = _read("/proc/self/cmdline").split(b"\0")
-    return own[1:] == _read("/proc/%d/cmdline" % os.getppid()).split(b"\0")[1:]
+    try:
+        own = _read("/proc/self/cmdline").split(b"\0")
+        parents = _read("/proc/%d/cmdline" % os.getppid()).split(b"\0")
+    except (OSError, IOError):  # In a sandbox, or the parent is outside of it.
+        return False
+    return own[1:] == parents[1:]
 
 
 def _inspector():

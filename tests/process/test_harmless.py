@@ -187,3 +187,76 @@ def test_switched_off_it_is_not_there(python, agent_directory):
     code = "import sys; print('_cyclescope' in sys.modules)"
     assert output_of(python, code, env) == (0, "False\n", "")
     assert not list(agent_directory.iterdir())
+
+
+SANDBOXES = [
+    ["unshare", "--pid", "--fork"],
+    ["unshare", "--pid", "--fork", "--mount-proc"],
+    ["unshare", "--mount", "sh", "-c", 'umount -l /proc; exec "$@"', "sh"],
+]
+STARTS = """
+import subprocess, sys
+command = [*sys.argv[1:], sys.executable, "-c", "import sys; print('_cyclescope' in sys.modules)"]
+sys.exit(subprocess.run(command).returncode)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces")
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+def test_a_program_in_a_sandbox_says_nothing_of_us(python, agent_directory, sandbox):
+    """Where its parent cannot be seen, or /proc not at all."""
+    done = subprocess.run([python.path, "-c", STARTS, *sandbox], env=environment(agent_directory),
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+
+
+ENTERS_A_NAMESPACE = """
+import ctypes, os, subprocess
+CLONE_NEWUSER = 0x10000000
+libc = ctypes.CDLL(None, use_errno=True)
+def enter():
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+for _ in range(5):
+    subprocess.run(["true"], preexec_fn=enter, check=True)
+print("done")
+"""
+
+
+def test_a_preexec_fn_runs_in_a_process_with_one_thread(python, agent_directory):
+    """The kernel lets no other enter a user namespace."""
+    env = environment(agent_directory)
+    expected = output_of(python, ENTERS_A_NAMESPACE, {**env, "CYCLESCOPE": "0"})
+    if expected != (0, "done\n", ""):
+        pytest.skip("no user namespaces here")
+    assert output_of(python, ENTERS_A_NAMESPACE, env) == expected
+
+
+FORKS_AND_EXITS = """
+import os, socket, sys
+folder = os.environ["CYCLESCOPE_DIR"]
+with socket.socket(socket.AF_UNIX) as agent:  # It has searched when it answers.
+    agent.settimeout(20)
+    agent.connect(folder + "/cyclescope-%d.sock" % os.getpid())
+    agent.sendall(b'{"request":"ping"}' + bytes([10]))
+    agent.recv(1)
+stale = folder + "/cyclescope-99999999.sock"
+with socket.socket(socket.AF_UNIX) as left:
+    left.bind(stale)
+for _ in range(5):
+    if os.fork() == 0:
+        sys.exit()
+    os.wait()
+print(os.path.exists(stale))
+"""
+
+
+def test_children_that_exit_at_once_search_nothing_and_say_nothing(python, agent_directory):
+    """What they could not do either, their parent has said."""
+    env = environment(agent_directory, CYCLESCOPE_SIGNAL="HUP")
+    command = 'trap "" HUP; exec "$0" -c "$1"'
+    done = subprocess.run(["sh", "-c", command, python.path, FORKS_AND_EXITS], env=env,
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    [line] = done.stderr.splitlines()
+    assert "SIGHUP is ignored" in line
