@@ -69,12 +69,13 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path,
     : runtime_(std::move(runtime)),
       settings_(std::move(settings)),
       path_(std::move(path)),
+      is_forked_(listening == Listening::kLater),
       owner_pid_(getpid()),
       output_(OutputOf(settings_), owner_pid_),
       memory_(settings_.at_percent) {
   for (std::atomic<int>& socket : sockets_) socket.store(-1);
   OpenPipe();
-  if (listening == Listening::kNow)
+  if (!is_forked_)
     listener_ = Listener(settings_.directory, owner_pid_);
   else
     listen_at_us_ = MonotonicMicroseconds() + kChildListensAfterUs;
@@ -86,11 +87,10 @@ Agent::Agent(Runtime runtime, Settings settings, std::vector<std::string> path,
   if (settings_.signal != 0) {
     std::string refusal = CatchSignal(settings_.signal, wakes_.number(), pipe_,
                                       settings_.children != "none");
-    if (!refusal.empty() && listening == Listening::kNow) Complain(refusal);
+    if (!refusal.empty() && !is_forked_) Complain(refusal);
   }
   // Of forked children, which read nothing anew, the parent has said it.
-  if (!memory_.reason().empty() && listening == Listening::kNow)
-    Complain(memory_.reason());
+  if (!memory_.reason().empty() && !is_forked_) Complain(memory_.reason());
 }
 
 Agent::~Agent() {
@@ -140,10 +140,18 @@ void Agent::ListenNow() {
   // A fork meanwhile would take the lock on the directory along.
   if (!gate_.Enter(stop_)) return;
   listen_at_us_ = 0;
+  // A worker that has become another user has other directories.
+  if (settings_.directory_is_default &&
+      !ObjectionTo(settings_.directory).empty()) {
+    std::string other = DefaultDirectory();
+    if (!other.empty()) settings_.directory = other;
+  }
   try {
     listener_ = Listener(settings_.directory, owner_pid_);
   } catch (const std::exception& error) {
-    Complain(error.what());
+    // A child that has given up its rights, as servers have many of, need not
+    // be told of it each time.
+    if (!is_forked_) Complain(error.what());
   }
   gate_.Leave();
 }

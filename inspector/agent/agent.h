@@ -142,6 +142,7 @@ class Agent {
   std::vector<std::string> path_;
   Listener listener_;
   int64_t listen_at_us_ = 0;  // 0: it listens, or cannot.
+  bool is_forked_ = false;
   int64_t accept_at_us_ = 0;  // Not before: there was no room.
   bool has_cleaned_ = false;
   Descriptor wake_;   // The end of a pipe that the thread waits at,

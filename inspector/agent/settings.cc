@@ -102,15 +102,18 @@ double ParseDuration(const std::string& variable, const std::string& text) {
   return value;
 }
 
+std::string DefaultDirectory() {
+  for (const char* candidate : {"/run", "/tmp", "/dev/shm"})
+    if (ObjectionTo(candidate).empty()) return candidate;
+  return {};
+}
+
 Settings ReadSettings() {
   Settings settings;
   settings.directory = Variable("CYCLESCOPE_DIR");
-  if (settings.directory.empty()) {
-    for (const char* candidate : {"/run", "/tmp", "/dev/shm"}) {
-      if (!ObjectionTo(candidate).empty()) continue;
-      settings.directory = candidate;
-      break;
-    }
+  settings.directory_is_default = settings.directory.empty();
+  if (settings.directory_is_default) {
+    settings.directory = DefaultDirectory();
     if (settings.directory.empty())
       throw std::runtime_error(
           "none of /run, /tmp and /dev/shm can be written; name a directory in "

@@ -9,7 +9,8 @@ namespace inspector {
 /// when it starts; later changes of the environment have no effect.
 struct Settings {
   std::string directory;  // CYCLESCOPE_DIR, else the first writable default.
-  std::string out;        // CYCLESCOPE_OUT; empty: `directory`.
+  bool directory_is_default = false;
+  std::string out;  // CYCLESCOPE_OUT; empty: `directory`.
   bool out_is_stderr = false;
   double every_seconds = 0;          // CYCLESCOPE_EVERY; 0 = only on request.
   int signal = 0;                    // CYCLESCOPE_SIGNAL; 0 = none.
@@ -25,6 +26,10 @@ inline constexpr char kDefaultWatch[] = "insights.core.dr.Broker";
 
 /// Throws std::runtime_error with a sentence that names the variable.
 Settings ReadSettings();
+
+/// The first of /run, /tmp and /dev/shm that this process may listen in; empty
+/// if none.
+std::string DefaultDirectory();
 
 /// "60s", "5m", "2h", "500ms" or plain seconds; throws as above.
 double ParseDuration(const std::string& variable, const std::string& text);

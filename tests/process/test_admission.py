@@ -531,3 +531,36 @@ def test_a_service_without_standard_streams_gets_their_numbers(python, agent_dir
     done = subprocess.run(["sh", "-c", command, python.path, code], env=environment(agent_directory),
                           stderr=subprocess.PIPE, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "[0, 1]")
+
+
+FORKS_A_CHILD = """
+import os, socket, sys, time
+if os.fork():
+    os.wait()
+    sys.exit()
+if sys.argv[1] == "user":
+    os.setuid(65534)
+else:
+    os.chroot(sys.argv[2])
+end = time.monotonic() + (20 if sys.argv[1] == "user" else 0.3)
+with socket.socket(socket.AF_UNIX) as agent:
+    while time.monotonic() < end:
+        try:
+            agent.connect("/tmp/cyclescope-%d.sock" % os.getpid())
+            print("listens")
+            break
+        except OSError:
+            time.sleep(0.01)
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("child, said", [("user", "listens\n"), ("root", "")])
+def test_a_worker_that_gives_up_its_rights_says_nothing(python, agent_directory, child, said):
+    """And listens where it still may; nowhere in an empty root."""
+    env = environment(agent_directory)
+    del env["CYCLESCOPE_DIR"]
+    done = subprocess.run([python.path, "-c", FORKS_A_CHILD, child, agent_directory], env=env,
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert not list(agent_directory.iterdir())
