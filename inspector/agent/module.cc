@@ -27,6 +27,9 @@ Agent* the_agent = nullptr;
 // the agent stops. The last one to leave starts it again. With the GIL.
 int forks_under_way = 0;
 
+// Of the thread that forks, and so of its child. Set before the fork.
+thread_local bool forks_on_main_thread = false;
+
 // Registered with atexit, which owns it, and stays so in a forked child, as the
 // fork hooks do. With the GIL, as is the next.
 PyObject* exit_function = nullptr;
@@ -95,6 +98,7 @@ bool MustStopToFork(const Agent& agent) {
 
 PyObject* BeforeFork(PyObject*, PyObject*) {
   ++forks_under_way;
+  forks_on_main_thread = syscall(SYS_gettid) == getpid();
   Agent* agent = the_agent;
   if (agent == nullptr) Py_RETURN_NONE;
   if (MustStopToFork(*agent)) StopThread(*agent);
@@ -146,7 +150,11 @@ PyObject* AfterForkInChild(PyObject*, PyObject*) {
   Settings settings = agent->settings();
   std::vector<std::string> path = agent->path();
   agent->AbandonInChild();  // Its memory is left: the thread may have held it.
-  if (settings.children == "none" || IsForkOfSubprocess()) {
+  // A child of another thread ends where that thread's function returns, with
+  // its last thread and the last thread state: ours would keep it alive, and
+  // could not ask for the GIL any more.
+  if (settings.children == "none" || !forks_on_main_thread ||
+      IsForkOfSubprocess()) {
     ReleaseSignal();
     Py_RETURN_NONE;
   }

@@ -260,3 +260,28 @@ def test_children_that_exit_at_once_search_nothing_and_say_nothing(python, agent
     assert (done.returncode, done.stdout) == (0, "True\n")
     [line] = done.stderr.splitlines()
     assert "SIGHUP is ignored" in line
+
+
+RETURNS_IN_A_CHILD = """
+import os, threading, time
+def work():
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(0.2)
+        return  # And with it the child's only thread.
+    for _ in range(1000):
+        if os.waitpid(pid, os.WNOHANG) == (pid, 0):
+            print("ended")
+            return
+        time.sleep(0.01)
+    os.kill(pid, 9)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("every", ["1h", "3ms"])
+def test_a_child_that_a_thread_forks_ends_with_that_thread(python, agent_directory, every):
+    env = environment(agent_directory, CYCLESCOPE_EVERY=every)
+    assert output_of(python, RETURNS_IN_A_CHILD, env, "-W", "ignore") == (0, "ended\n", "")
