@@ -59,15 +59,17 @@ bool IsOfThisMachine(int directory) {
   struct statfs system = {};
   if (fstatfs(directory, &system) != 0) return false;
   switch (static_cast<uint32_t>(system.f_type)) {
-    case 0x6969:      // NFS
-    case 0xff534d42:  // CIFS
-    case 0xfe534d42:  // SMB2
-    case 0x00c36400:  // Ceph
-    case 0x01021997:  // 9P
-    case 0x65735546:  // FUSE
-      return false;
-    default:
+    case 0x01021994:  // tmpfs
+    case 0x858458f6:  // ramfs
+    case 0x794c7630:  // overlayfs
+    case 0x0000ef53:  // ext2, 3, 4
+    case 0x58465342:  // XFS
+    case 0x9123683e:  // Btrfs
+    case 0xf2f52010:  // F2FS
+    case 0x2fc12fc1:  // ZFS
       return true;
+    default:  // Those of a network, and what is not known.
+      return false;
   }
 }
 

@@ -13,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
+#include <vector>
 #define JSON_NO_IO
 #include <nlohmann/json.hpp>
 
@@ -166,6 +168,34 @@ int ReportOutput::LastNumber() const {
   return last;
 }
 
+void RemoveOldReports(const std::string& directory, size_t keep) {
+  std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(directory.c_str()),
+                                              closedir);
+  if (!entries) return;
+  std::vector<std::pair<int64_t, std::string>> reports;  // By time of writing.
+  while (const dirent* entry = readdir(entries.get())) {
+    int pid = 0;
+    int number = 0;
+    int length = 0;
+    struct stat status = {};
+    if (std::sscanf(entry->d_name, "cyclescope-%d-%d.json%n", &pid, &number,
+                    &length) != 2 ||
+        entry->d_name[length] != '\0' || length == 0 ||
+        fstatat(dirfd(entries.get()), entry->d_name, &status,
+                AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(status.st_mode) || status.st_uid != geteuid())
+      continue;
+    reports.emplace_back(
+        status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec,
+        entry->d_name);
+  }
+  if (reports.size() <= keep) return;
+  auto first_kept = reports.end() - static_cast<ptrdiff_t>(keep);
+  std::nth_element(reports.begin(), first_kept, reports.end());
+  for (auto old = reports.begin(); old != first_kept; ++old)
+    unlinkat(dirfd(entries.get()), old->second.c_str(), 0);
+}
+
 bool ReportOutput::WriteFile(const std::string& path,
                              const std::string& text) const {
   std::string temporary = path + ".tmp";
@@ -193,7 +223,10 @@ void ReportOutput::Write(const std::string& report, const char* trigger) {
     WriteToStderr(CountsLine(report, pid_, trigger));
     return;
   }
-  if (number_ < 0) number_ = LastNumber();
+  if (number_ < 0) {
+    number_ = LastNumber();
+    RemoveOldReports(directory_, kKeepInFolder - 1);
+  }
   std::string path = PathOf(++number_);
   if (WriteFile(path, report + "\n")) {
     if (number_ > kKeep) unlink(PathOf(number_ - kKeep).c_str());

@@ -10,6 +10,7 @@ class ReportOutput {
  public:
   /// Files that are kept; the oldest goes when one more is written.
   static constexpr int kKeep = 100;
+  static constexpr size_t kKeepInFolder = 1000;  // Of all processes.
 
   /// An empty `directory` means stderr.
   ReportOutput(std::string directory, int pid)
@@ -31,6 +32,10 @@ class ReportOutput {
   int number_ = -1;  // Of the last one; -1: not looked yet.
   bool failed_ = false;
 };
+
+/// Removes the oldest reports of this user's processes in a folder, so that
+/// `keep` are left: workers that come and go would fill it.
+void RemoveOldReports(const std::string& directory, size_t keep);
 
 /// The counts of a `cyclescope.snapshot/1`, or of an error, as one line of JSON
 /// that ends in a newline and is shorter than PIPE_BUF, so that lines of the

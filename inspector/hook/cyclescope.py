@@ -116,7 +116,7 @@ def _is_meant():
         is_child = armed is not None or any(
             _has_agent(os, pid) for pid in ancestors
         )
-    except (OSError, IOError, ValueError):  # No /proc, or not ours to read.
+    except (OSError, IOError, ValueError, IndexError):  # No /proc, or not ours to read.
         is_child, was_entered = armed is not None, False
     if is_child:
         return children == "workers" and _is_worker(os)

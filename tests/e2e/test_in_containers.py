@@ -73,8 +73,8 @@ def recorded(run):
             "select name, avg(value) from sample join series on series.id = series group by name"
         ).fetchall()
         [(source,)] = store.execute("select memory_source from service").fetchall()
-        kinds = {kind for (kind,) in store.execute("select kind from event")}
-    assert "finished" in kinds and "snapshot_failed" not in kinds, kinds
+        events = dict(store.execute("select kind, text from event"))
+    assert "finished" in events and "snapshot_failed" not in events, events
     return dict(series), source
 
 

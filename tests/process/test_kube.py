@@ -357,7 +357,11 @@ def test_the_image_installs_its_folder_as_any_user(podman, install_image, tmp_pa
         *("--rm", "--network=none", "--cap-drop=ALL", "--read-only", "--user", user),
         *("--volume", "%s:/cyclescope" % target, install_image, "install", "/cyclescope"),
     )
-    wanted = {path.name: path.read_bytes() for path in HOOK.iterdir() if path.is_file()}
+    wanted = {
+        path.name: path.read_bytes()
+        for path in HOOK.iterdir()
+        if path.is_file() and path.suffix != ".pyc"  # Python 2 leaves them there.
+    }
     assert {path.name: path.read_bytes() for path in target.iterdir()} == wanted
     for path in target.iterdir():
         assert path.stat().st_mode & 0o444 == 0o444

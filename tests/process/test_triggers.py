@@ -285,6 +285,24 @@ def test_the_newest_hundred_files_are_kept(python, agent_directory):
     assert 99 <= kept <= 101
 
 
+def test_a_thousand_of_all_processes_are_kept_and_the_oldest_go(
+    any_python, agent_directory
+):
+    """As workers leave them that come and go."""
+    for pid in range(1, 1101):
+        path = agent_directory / ("cyclescope-%d-1.json" % (1_000_000 + pid))
+        path.write_text("{}")
+        os.utime(path, (pid, pid))
+    (agent_directory / "cyclescope-1-notes.json").write_text("not ours")
+    with program(any_python, agent_directory, CYCLESCOPE_EVERY="5ms") as target:
+        own = "cyclescope-%d-" % target.pid
+        wait_until(lambda: list(agent_directory.glob(own + "*.json")))
+    left = [path.name for path in agent_directory.glob("cyclescope-1??????-1.json")]
+    assert len(left) == 999
+    assert "cyclescope-1000001-1.json" not in left and "cyclescope-1001100-1.json" in left
+    assert (agent_directory / "cyclescope-1-notes.json").exists()
+
+
 def test_reports_of_an_earlier_process_are_not_written_over(python, agent_directory):
     code = """
 import os, sys
