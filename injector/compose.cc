@@ -466,8 +466,8 @@ Yaml Additions(const ComposeService& service, const ComposeChanges& changes,
   std::optional<Environment> image = ImageEnvironment(service, world);
   Yaml environment = Yaml::object();
   Yaml volumes = Yaml::array();
-  if (IsMissing(service, kHookInside, changes.hook)) {
-    volumes.push_back(BindVolume({changes.hook, kHookInside}));
+  if (IsMissing(service, kFolderInside, changes.hook)) {
+    volumes.push_back(BindVolume({changes.hook, kFolderInside}));
   }
   auto mounts = changes.mounts.find(service.name);
   if (mounts != changes.mounts.end()) {

@@ -15,8 +15,8 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Where the folder of FindHookDirectory lies in containers, unless their
-/// PYTHONPATH begins with another one.
+/// Where `compose` and `kube` put the folder of FindHookDirectory in
+/// containers.
 inline constexpr char kFolderInside[] = "/opt/cyclescope";
 
 /// In that folder the program that carries requests over stdin and stdout.

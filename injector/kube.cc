@@ -10,7 +10,7 @@ namespace {
 constexpr char kPythonPath[] = "PYTHONPATH";
 constexpr char kVolume[] = "cyclescope";
 constexpr char kSocketVolume[] = "cyclescope-run";
-/// Where the init container has the volume; its own copy is at kHookInside.
+/// Where the init container has the volume; its own copy is at kFolderInside.
 constexpr char kInstallFolder[] = "/cyclescope";
 
 const Yaml* Find(const Yaml& map, const std::string& key) {
@@ -164,7 +164,7 @@ Yaml InitContainer(const Yaml& container, const std::string& image) {
   return {{"name", kVolume},
           {"image", image},
           {"command",
-           {std::string(kHookInside) + "/cyclescope-relay", "install",
+           {std::string(kFolderInside) + "/" + kRelayProgram, "install",
             kInstallFolder}},
           {"resources", {{"limits", resources}, {"requests", resources}}},
           {"securityContext", security},
@@ -202,8 +202,9 @@ Yaml PatchPodSpec(const Yaml& spec, const std::string& where,
     std::optional<Environment> image =
         world.image_environment(TextOf(*container, "image"));
 
-    Yaml mounts = Yaml::array(
-        {{{"name", kVolume}, {"mountPath", kHookInside}, {"readOnly", true}}});
+    Yaml mounts = Yaml::array({{{"name", kVolume},
+                                {"mountPath", kFolderInside},
+                                {"readOnly", true}}});
     Environment variables = changes.variables;
     if (!Named(own, "CYCLESCOPE_DIR") &&
         variables.emplace("CYCLESCOPE_DIR", kSocketFolderInside).second) {

@@ -28,7 +28,7 @@ std::string Value(const std::string& text) {
 }  // namespace
 
 std::string WithHook(const std::string& before) {
-  const std::string hook = kHookInside;
+  const std::string hook = kFolderInside;
   if (before.empty()) return hook;
   if ((":" + before + ":").find(":" + hook + ":") != std::string::npos) {
     return before;

@@ -10,8 +10,7 @@
 
 namespace injector {
 
-/// Where the hook folder is in a container, and the folder of the socket.
-inline constexpr char kHookInside[] = "/opt/cyclescope";
+/// Where the folder of the socket is in a container.
 inline constexpr char kSocketFolderInside[] = "/run/cyclescope";
 
 /// What the rewriters of manifests ask of the world around the text.

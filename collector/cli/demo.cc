@@ -231,12 +231,7 @@ void PrepareOutput(const fs::path& output) {
         "--output {}: holds other files; give a new folder for the demo",
         output.string()));
   }
-  std::error_code failure;
-  fs::create_directories(output, failure);
-  if (failure) {
-    throw Error(fmt::format("--output {}: cannot be made: {}", output.string(),
-                            failure.message()));
-  }
+  MakeOutputFolder(output);
   for (const auto& entry : fs::directory_iterator(output)) {
     if (fs::exists(entry.path() / "run.json")) fs::remove_all(entry.path());
   }

@@ -41,12 +41,7 @@ void PrepareOutput(const fs::path& output) {
                       output.string()));
     }
   }
-  std::error_code failure;
-  fs::create_directories(output, failure);
-  if (failure) {
-    throw Error(fmt::format("--output {}: cannot be made: {}", output.string(),
-                            failure.message()));
-  }
+  MakeOutputFolder(output);
 }
 
 /// The manifests as they are, the patches, and a kustomization of both.

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <string>
 
 #include "collector/error.h"
@@ -52,6 +53,16 @@ inline Error CannotBeWritten(const char* option, const std::string& path) {
       "{} {}: cannot be written: {}; name a file in a folder that you may "
       "write to",
       option, path, std::strerror(errno)));
+}
+
+/// Makes the folder that `--output` names, and those above it.
+inline void MakeOutputFolder(const std::filesystem::path& output) {
+  std::error_code failure;
+  std::filesystem::create_directories(output, failure);
+  if (failure) {
+    throw Error(fmt::format("--output {}: cannot be made: {}", output.string(),
+                            failure.message()));
+  }
 }
 
 }  // namespace collector

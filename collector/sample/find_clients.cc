@@ -90,8 +90,8 @@ std::vector<AgentClient> ClientsIn(const Container& container, int pid,
         facts);
     return clients;
   }
-  for (const RelayedAgent& agent : AgentsAt(place))
-    clients.emplace_back(Relayed(place, agent.pid), name(agent.pid), facts);
+  for (int agent : AgentsAt(place))
+    clients.emplace_back(Relayed(place, agent), name(agent), facts);
   if (clients.empty()) throw none();
   return clients;
 }
@@ -191,12 +191,12 @@ std::vector<AgentClient> FindClients(const std::string& text, bool all) {
         return pid == 0 ? place.name
                         : fmt::format("{}, process {} there", place.name, pid);
       };
-      std::vector<RelayedAgent> agents;
+      std::vector<int> agents;
       if (all && target.pid == 0) agents = AgentsAt(place);
       // With 0 the relay takes the only one, or tells why it cannot.
-      if (agents.empty()) agents = {{target.pid, ""}};
-      for (const RelayedAgent& agent : agents)
-        clients.emplace_back(Relayed(place, agent.pid), name(agent.pid));
+      if (agents.empty()) agents = {target.pid};
+      for (int agent : agents)
+        clients.emplace_back(Relayed(place, agent), name(agent));
       break;
     }
     case Target::Kind::kName:

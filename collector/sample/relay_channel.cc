@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <sstream>
@@ -293,7 +294,7 @@ std::string OneLine(const std::string& text) {
                                 : line;
 }
 
-std::vector<RelayedAgent> AgentsAt(const RelayPlace& place) {
+std::vector<int> AgentsAt(const RelayPlace& place) {
   RelayProcess relay(place);
   auto deadline = steady_clock::now() + milliseconds(10'000);
   relay.Send(relay::Kind::kList, "", deadline);
@@ -304,14 +305,11 @@ std::vector<RelayedAgent> AgentsAt(const RelayPlace& place) {
                             kind == relay::Kind::kError
                                 ? OneLine(payload)
                                 : "an answer to another question"));
-  std::vector<RelayedAgent> agents;
+  std::vector<int> agents;
   std::istringstream lines(payload);
   for (std::string line; std::getline(lines, line);) {
-    RelayedAgent agent;
-    std::istringstream words(line);
-    words >> agent.pid >> std::ws;
-    std::getline(words, agent.name);
-    if (agent.pid > 0) agents.push_back(agent);
+    int pid = std::atoi(line.c_str());  // The name follows, for people.
+    if (pid > 0) agents.push_back(pid);
   }
   return agents;
 }

@@ -20,12 +20,6 @@ struct RelayPlace {
   std::string folder = injector::kFolderInside;
 };
 
-/// An inspector that the relay sees.
-struct RelayedAgent {
-  int pid = 0;  // In the container.
-  std::string name;
-};
-
 /// One word of a shell's command line, whatever is in it: folders inside are
 /// named by the container.
 std::string QuotedForShell(const std::string& word);
@@ -33,8 +27,9 @@ std::string QuotedForShell(const std::string& word);
 /// What a command printed, as one line of at most 300 bytes for an error.
 std::string OneLine(const std::string& text);
 
-/// All of them, by pid. Throws Error if the place cannot be reached.
-std::vector<RelayedAgent> AgentsAt(const RelayPlace& place);
+/// The pids, as the place knows them, of all processes with an inspector there.
+/// Throws Error if the place cannot be reached.
+std::vector<int> AgentsAt(const RelayPlace& place);
 
 /// The inspector of the process that the place knows as `pid`; 0: of the only
 /// one. A relay is started with the first request and stays for the next; a
