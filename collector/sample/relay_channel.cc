@@ -52,6 +52,12 @@ class RelayProcess {
   relay::Kind Receive(std::string& payload, steady_clock::time_point deadline,
                       const std::string& what);
 
+  /// Between requests nothing comes; what does is the end of the command.
+  bool IsQuiet() const {
+    pollfd entry = {stream_.get(), POLLIN, 0};
+    return poll(&entry, 1, 0) == 0;
+  }
+
  private:
   void Greet();
   /// More input, or an error that tells why there is none.
@@ -203,10 +209,10 @@ class RelayChannel : public Channel {
 std::unique_ptr<RelayProcess> RelayChannel::Take() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!idle_.empty()) {
+    while (!idle_.empty()) {
       auto taken = std::move(idle_.back());
       idle_.pop_back();
-      return taken;
+      if (taken->IsQuiet()) return taken;
     }
   }
   return std::make_unique<RelayProcess>(place_);
